@@ -1,0 +1,67 @@
+"""Every weight moves by a low-rank matrix whose diagonal is the code."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from leads.adapters.adapter import Context, MakeBackbone, WeightAdapter, adapters
+from leads.errors import SettingsError
+from leads.trajectories import Trajectories
+
+
+@adapters.register("low_rank")
+class LowRank(WeightAdapter):
+    """``W_e = W + s A diag(c_e) B``, ``b_e = b + s B_b c_e``: the rank of the shift is the size of the code.
+
+    A kernel has one pair of factors per position. Vectors (biases, activation slopes) shift linearly.
+
+    Args:
+        make_backbone: makes the network; its own weights are the shared ones.
+        dim: size of the code c, which is the rank.
+        scale: s.
+        code: coefficient of the penalty ``sum_e |c_e|^2``.
+
+    Source: Koupai et al. (2024), GEPS, section 3.2 (its spectral layers follow the same rule, a pair per mode).
+    """
+
+    def __init__(self, make_backbone: MakeBackbone, dim: int = 8, scale: float = 1.0, code: float = 0.0) -> None:
+        super().__init__(make_backbone)
+        if dim < 1:
+            raise SettingsError(f"The code needs at least one dimension, got dim={dim}.")
+        self.dim, self.scale, self.code = dim, scale, code
+        self.left, self.right, self.shift = nn.ParameterDict(), nn.ParameterDict(), nn.ParameterDict()
+        for name, w in self.backbone.named_parameters():
+            key = name.replace(".", "/")  # a ParameterDict refuses dots
+            if w.ndim == 1:
+                self.shift[key] = nn.Parameter(_orthogonal(w.shape[0], dim))
+            else:
+                out, inp, *positions = w.shape
+                self.left[key] = nn.Parameter(_orthogonal(out, dim, *positions))
+                self.right[key] = nn.Parameter(_orthogonal(dim, inp, *positions))
+
+    def init_context(self) -> Context:
+        return {"code": next(self.backbone.parameters()).new_zeros(self.dim)}
+
+    def effective(self, context: Context) -> dict[str, Tensor]:
+        c = self.scale * context["code"]
+        weights = self.backbone.own_weights()
+        for name, w in weights.items():
+            key = name.replace(".", "/")
+            if w.ndim == 1:
+                weights[name] = w + self.shift[key] @ c
+            else:
+                weights[name] = w + torch.einsum("or...,r,ri...->oi...", self.left[key], c, self.right[key])
+        return weights
+
+    def penalty(self, contexts: Context, batch: Trajectories) -> Tensor:
+        return super().penalty(contexts, batch) + self.code * contexts["code"].square().sum()
+
+
+def _orthogonal(rows: int, columns: int, *positions: int) -> Tensor:
+    """A matrix with orthonormal rows or columns for every kernel position, shape ``(rows, columns, *positions)``."""
+    count = 1
+    for n in positions:
+        count *= n
+    stack = torch.stack([nn.init.orthogonal_(torch.empty(rows, columns)) for _ in range(count)], -1)
+    return stack.reshape(rows, columns, *positions)

@@ -1,0 +1,101 @@
+"""From a name to a model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from leads.adapters import MakeBackbone
+from leads.backbones import Backbone, backbones
+from leads.dynamics import DecomposedDynamics
+from leads.environments import EnvironmentFamily
+from leads.errors import SettingsError
+from leads.registry import Registry
+from leads.trajectories import Trajectories
+
+#: ``(make_backbone, environments, **settings) -> DecomposedDynamics``
+Algorithm = Callable[..., DecomposedDynamics]
+algorithms: Registry[Algorithm] = Registry("algorithm")
+register = algorithms.register
+
+
+def build(
+    algorithm: str,
+    like: EnvironmentFamily | Trajectories,
+    backbone: str = "mlp",
+    backbone_settings: dict[str, Any] | None = None,
+    *,
+    method: str = "rk4",
+    substeps: int = 1,
+    seed: int = 0,
+    **settings: Any,
+) -> DecomposedDynamics:
+    """Build an untrained model.
+
+    Args:
+        algorithm: a registered algorithm: ``"erm"``, ``"coda"``, ...
+        like: the family or the training trajectories; gives the state's shape and the number of environments.
+        backbone: a registered backbone.
+        backbone_settings: its arguments, e.g. ``{"width": 128}``.
+        method, substeps: the integrator.
+        seed: of the initial weights; torch's global generator is left as it was.
+        settings: the algorithm's own arguments, e.g. ``dim=2``.
+
+    Raises:
+        UnknownNameError, SettingsError: unknown names, or arguments that an algorithm or backbone does not take.
+    """
+    if isinstance(like, EnvironmentFamily):
+        shape, environments, name = like.system.state_shape, len(like.seen), like.name
+    else:
+        shape, environments = like.state_shape, like.n_environments
+        name = str(like.attributes.get("family", "own data"))
+    recipe = {
+        "algorithm": algorithm,
+        "family": name,
+        "state_shape": list(shape),
+        "environments": environments,
+        "backbone": backbone,
+        "backbone_settings": dict(backbone_settings or {}),
+        "method": method,
+        "substeps": substeps,
+        "seed": seed,
+        "settings": settings,
+    }
+    return from_recipe(recipe)
+
+
+def from_recipe(recipe: dict[str, Any]) -> DecomposedDynamics:
+    """Build the untrained model that a recipe describes (what :attr:`DecomposedDynamics.recipe` holds)."""
+    make_network, make_model = backbones[recipe["backbone"]], algorithms[recipe["algorithm"]]
+    shape = tuple(recipe["state_shape"])
+
+    def make_backbone() -> Backbone:
+        return _call(make_network, f"backbone {recipe['backbone']!r}", shape, **recipe["backbone_settings"])
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe["seed"])
+        model: DecomposedDynamics = _call(
+            make_model,
+            f"algorithm {recipe['algorithm']!r}",
+            make_backbone,
+            recipe["environments"],
+            method=recipe["method"],
+            substeps=recipe["substeps"],
+            **recipe["settings"],
+        )
+    model.recipe = recipe
+    return model
+
+
+def _call(maker: Callable[..., Any], what: str, *args: Any, **settings: Any) -> Any:
+    try:
+        return maker(*args, **settings)
+    except TypeError as error:
+        if "argument" not in str(error):
+            raise
+        raise SettingsError(f"The {what} does not take these settings: {error}.") from error
+
+
+__all__ = ["Algorithm", "MakeBackbone", "algorithms", "build", "from_recipe", "register"]

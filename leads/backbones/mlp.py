@@ -1,0 +1,58 @@
+"""Multi-layer perceptron for states without space axes."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from leads.backbones.backbone import Backbone, Swish, Weights, backbones, fold_swish
+from leads.errors import SettingsError
+
+
+@backbones.register("mlp")
+class MLP(Backbone):
+    """``depth`` hidden layers of ``width`` units with learned-slope swish; 8,645 parameters for two channels.
+
+    Args:
+        state_shape: ``(C,)``.
+        width: units of a hidden layer.
+        depth: hidden layers.
+
+    Source: the networks of LEADS, CoDA and GEPS for ordinary differential equations.
+    """
+
+    def __init__(self, state_shape: tuple[int, ...], width: int = 64, depth: int = 3) -> None:
+        super().__init__(state_shape)
+        if len(state_shape) != 1:
+            raise SettingsError(
+                f"The mlp backbone takes states (C,) without space axes, this system's are {tuple(state_shape)}. "
+                "Choose a convolutional backbone, e.g. backbone='conv'."
+            )
+        if width < 1 or depth < 1:
+            raise SettingsError(f"The mlp backbone needs width >= 1 and depth >= 1, got {width} and {depth}.")
+        channels = state_shape[0]
+        sizes = [channels, *[width] * depth, channels]
+        self.linears = nn.ModuleList(nn.Linear(i, o) for i, o in zip(sizes, sizes[1:], strict=False))
+        self.activations = nn.ModuleList(Swish() for _ in range(depth))
+
+    def forward(self, t: Tensor, x: Tensor) -> Tensor:
+        del t
+        for linear, activation in zip(self.linears, self.activations, strict=False):
+            x = activation(linear(x))
+        return self.linears[-1](x)
+
+    def ready(self, weights: Weights) -> list[tuple[Tensor, Tensor]]:
+        n = len(self.linears)
+        w, b = fold_swish(
+            [weights[f"linears.{i}.weight"] for i in range(n)],
+            [weights[f"linears.{i}.bias"] for i in range(n)],
+            [weights[f"activations.{i}.slope"] for i in range(n - 1)],
+        )
+        return [(wi.mT.contiguous(), bi.unsqueeze(-2)) for wi, bi in zip(w, b, strict=True)]
+
+    def batched(self, ready: list[tuple[Tensor, Tensor]], t: Tensor, x: Tensor) -> Tensor:
+        del t
+        for w, b in ready[:-1]:
+            x = nn.functional.silu(torch.baddbmm(b, x, w))
+        w, b = ready[-1]
+        return torch.baddbmm(b, x, w)

@@ -1,0 +1,6 @@
+"""Where a context comes from."""
+
+from leads.contexts.source import ContextSource
+from leads.contexts.table import Table
+
+__all__ = ["ContextSource", "Table"]

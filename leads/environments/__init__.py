@@ -1,0 +1,24 @@
+"""The physics: systems, and the families of environments on which methods are compared."""
+
+from importlib import import_module
+from pkgutil import iter_modules
+
+from leads.environments.family import Box, Budget, EnvironmentFamily, families, list_families, make, register
+from leads.environments.system import Channel, Grid, Parameter, System
+
+for _module in iter_modules(__path__):
+    import_module(f"{__name__}.{_module.name}")
+
+__all__ = [
+    "Box",
+    "Budget",
+    "Channel",
+    "EnvironmentFamily",
+    "Grid",
+    "Parameter",
+    "System",
+    "families",
+    "list_families",
+    "make",
+    "register",
+]

@@ -1,0 +1,146 @@
+"""A family of environments: one system, many parameter values, and the splits on which methods are compared."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from leads.environments.system import System
+from leads.errors import SettingsError, UnknownNameError
+from leads.registry import Registry, nearest
+
+families: Registry[Callable[..., EnvironmentFamily]] = Registry("family")
+register = families.register
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Trajectories per environment in each data set."""
+
+    train: int
+    test: int
+    valid: int = 8
+    adapt: int = 1
+    adapt_test: int = 32
+
+
+@dataclass(frozen=True)
+class Box:
+    """A distribution of parameters: uniform inside ``[low, high]``; beyond it, inside the box stretched by ``stretch``.
+
+    ``low`` and ``high`` have one entry a parameter; equal entries keep that parameter fixed.
+    """
+
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+    stretch: float = 1.5
+
+    def inside(self, n: int, generator: np.random.RandomState) -> Tensor:
+        """``n`` draws from the seen range, shape ``(n, P)``, float64."""
+        return torch.from_numpy(generator.uniform(self.low, self.high, size=(n, len(self.low))))
+
+    def outside(self, n: int, generator: np.random.RandomState, system: System) -> Tensor:
+        """``n`` draws beyond the seen range (at least one parameter outside it) that stay admissible, ``(n, P)``."""
+        low, high = np.array(self.low), np.array(self.high)
+        middle, half = (low + high) / 2, (high - low) / 2 * self.stretch
+        floor = np.array([q.low for q in system.parameters])
+        roof = np.array([q.high for q in system.parameters])
+        wide_low, wide_high = np.maximum(middle - half, floor), np.minimum(middle + half, roof)
+        if not bool(((wide_low < low) | (wide_high > high)).any()):
+            raise SettingsError("The seen range already covers every admissible value: there is nothing beyond it.")
+        rows: list[np.ndarray] = []
+        while len(rows) < n:
+            draw = generator.uniform(wide_low, wide_high)
+            if ((draw < low) | (draw > high)).any():
+                rows.append(draw)
+        return torch.from_numpy(np.array(rows).reshape(n, len(low)))
+
+
+@dataclass(frozen=True)
+class EnvironmentFamily:
+    """What ``leads.make`` returns.
+
+    Attributes:
+        name, split: how ``leads.make(name, split=split)`` finds it again; ``arguments`` holds further arguments.
+        system: the equations.
+        seen: parameters of the training environments, shape ``(E, P)``, float64.
+        unseen: parameters of the environments to adapt to, shape ``(E', P)``, float64.
+        times: times of training and adaptation data, shape ``(T,)``; the last published frame is ``dt`` before the horizon.
+        test_times: times of test data; longer than ``times`` where the split tests beyond the training horizon.
+        budget: trajectories per environment in each data set.
+        distribution: draws fresh environments.
+        shared_initial_states: whether all environments start from the same initial states, as published sets do.
+        source: paper or code that the values come from, and what differs from it.
+    """
+
+    name: str
+    split: str
+    system: System
+    seen: Tensor
+    unseen: Tensor
+    times: Tensor
+    budget: Budget
+    distribution: Box
+    test_times: Tensor | None = None
+    shared_initial_states: bool = True
+    source: str = ""
+    arguments: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.system.check_parameters(self.seen)
+        if len(self.unseen):
+            self.system.check_parameters(self.unseen)
+
+    @property
+    def horizon_times(self) -> Tensor:
+        """Times of test data."""
+        return self.times if self.test_times is None else self.test_times
+
+    def sample(self, n: int, split: Literal["inside", "outside"], generator: np.random.RandomState | int) -> Tensor:
+        """Draw ``n`` fresh environments inside or outside the seen range: parameters ``(n, P)``, float64."""
+        if n < 1:
+            raise SettingsError(f"sample needs n >= 1 environments, got {n}.")
+        if not isinstance(generator, np.random.RandomState):
+            generator = np.random.RandomState(generator)
+        if split == "inside":
+            return self.distribution.inside(n, generator)
+        if split == "outside":
+            return self.distribution.outside(n, generator, self.system)
+        raise UnknownNameError(f"No split is named {split!r}. {nearest(str(split), ('inside', 'outside'))}")
+
+
+def choose_split(family: str, split: str, known: dict[str, Any]) -> Any:
+    """The entry of ``known`` called ``split``; an unknown name is answered with the nearest known ones."""
+    if split not in known:
+        raise UnknownNameError(f"The family {family!r} has no split {split!r}. {nearest(split, known)}")
+    return known[split]
+
+
+def make(name: str, **arguments: Any) -> EnvironmentFamily:
+    """Make the family called ``name``.
+
+    Args:
+        name: a registered name, see :func:`list_families`.
+        arguments: the family's own arguments, for example ``split="coda"`` or ``size=64``.
+
+    Raises:
+        UnknownNameError: unknown family or split; the nearest known ones are offered.
+        SettingsError: an argument that the family does not take.
+    """
+    factory = families[name]
+    try:
+        return factory(**arguments)
+    except TypeError as error:
+        if "argument" not in str(error):
+            raise
+        raise SettingsError(f"The family {name!r} cannot be made with {arguments}: {error}.") from error
+
+
+def list_families() -> list[str]:
+    """Names of all registered families."""
+    return list(families)

@@ -1,0 +1,124 @@
+"""Gray-Scott: two reacting and diffusing chemicals that form patterns."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from leads.environments.family import Box, Budget, EnvironmentFamily, choose_split, register
+from leads.environments.system import Channel, Grid, Parameter, System
+from leads.errors import SettingsError
+
+
+class GrayScott(System):
+    """Concentrations u and v on a periodic square grid:
+
+        u_t = D_u lap(u) - u v^2 + F (1 - u)
+        v_t = D_v lap(v) + u v^2 - (F + k) v
+
+    D_u = 0.2097, D_v = 0.105, cells of size 1. The Laplacian is the isotropic nine-point stencil (centre -3, edges 1/2,
+    corners 1/4), which is S - 4 with S = (1/4) [1 2 1]^T [1 2 1]; it is applied as two passes of [1 2 1].
+    State ``(2, size, size)``. Initial states: u = 0.95, v = 0.05 with three square blocks of u = 0, v = 1.
+    Source: Pearson (1993); set-up of Yin et al., LEADS (2021) and Kirchmeyer et al., CoDA (2022).
+    """
+
+    channels = (Channel("u", "1", "concentration of u"), Channel("v", "1", "concentration of v"))
+    parameters = (
+        Parameter("F", "1/time", 0.0, 0.1, "feed rate"),
+        Parameter("k", "1/time", 0.0, 0.1, "kill rate"),
+    )
+    diffusion = (0.2097, 0.105)
+    reference_rate = 0.5
+
+    def __init__(self, size: int = 32) -> None:
+        if size < 10:
+            raise SettingsError(f"The Gray-Scott grid needs at least 10 cells a side (the blocks are size/10 wide), got {size}.")
+        self.grid = Grid((size, size), (1.0, 1.0), ("y", "x"))
+
+    def laplacian(self, x: Tensor) -> Tensor:
+        """Nine-point Laplacian of fields ``(..., H, W)``, periodic."""
+        lead = x.shape[:-2]
+        ring = functional.pad(x.reshape(1, -1, *x.shape[-2:]), (1, 1, 1, 1), mode="circular")
+        rows = torch.add(ring[..., :-2, :] + ring[..., 2:, :], ring[..., 1:-1, :], alpha=2.0)
+        smooth = torch.add(rows[..., :-2] + rows[..., 2:], rows[..., 1:-1], alpha=2.0)
+        return torch.add(0.25 * smooth.reshape(*lead, *x.shape[-2:]), x, alpha=-4.0)
+
+    def rhs(self, t: Tensor, x: Tensor, p: Tensor) -> Tensor:
+        del t
+        u, v = x.unbind(-3)
+        feed, kill = self.split(p)
+        spread = self.laplacian(x)
+        reaction = u * v * v
+        du = self.diffusion[0] * spread[..., 0, :, :] - reaction + feed * (1 - u)
+        dv = self.diffusion[1] * spread[..., 1, :, :] + reaction - (feed + kill) * v
+        return torch.stack([du, dv], -3)
+
+    def sample_x0(self, n: int, generator: np.random.RandomState) -> Tensor:
+        assert self.grid is not None
+        size = self.grid.shape[0]
+        side = size // 10
+        x = torch.empty(n, 2, size, size, dtype=torch.float64)
+        x[:, 0], x[:, 1] = 0.95, 0.05
+        for state in x:
+            for _ in range(3):
+                i, j = generator.randint(0, size - side, size=2)
+                state[0, i : i + side, j : j + side] = 0.0
+                state[1, i : i + side, j : j + side] = 1.0
+        return x
+
+
+_UNSEEN = tuple(product((0.033, 0.036), (0.059, 0.061)))
+_CODA = tuple(product((0.03, 0.039), (0.058, 0.062)))
+_BOX = Box((0.03, 0.058), (0.039, 0.062), stretch=1.4)
+
+#: seen, unseen, budget, frame distance, training frames, test frames, source
+_SPLITS = {
+    "coda": (_CODA, _UNSEEN, Budget(train=1, test=32, valid=2), 40.0, 10, 10, "Kirchmeyer et al. (2022), CoDA: public code."),
+    "leads": (
+        ((0.037, 0.060), (0.030, 0.062), (0.039, 0.058)),
+        _UNSEEN,
+        Budget(train=1, test=32, valid=2),
+        40.0,
+        10,
+        10,
+        "Yin et al. (2021), LEADS: public code. It adapts to no new environment; the unseen ones here are CoDA's.",
+    ),
+    "geps": (
+        _CODA,
+        ((0.042, 0.057), (0.033, 0.057), (0.033, 0.06), (0.042, 0.06)),
+        Budget(train=1, test=32, valid=2),
+        10.0,
+        20,
+        40,
+        "Koupai et al. (2024), GEPS: public code (baseline setting); tests run to twice the training horizon.",
+    ),
+}
+
+
+@register("gray_scott")
+def gray_scott(split: str = "coda", size: int = 32) -> EnvironmentFamily:
+    """Gray-Scott on a periodic grid, 10 frames 40 apart (GEPS: 20 frames 10 apart, tested on 40).
+
+    Args:
+        split: ``"coda"`` (4 seen, 4 unseen environments in F and k), ``"leads"`` (3 seen) or ``"geps"`` (4 seen,
+            4 unseen further out).
+        size: cells a side; 32 as published.
+    """
+    seen, unseen, budget, dt, frames, test_frames, source = choose_split("gray_scott", split, _SPLITS)
+    return EnvironmentFamily(
+        name="gray_scott",
+        split=split,
+        system=GrayScott(size),
+        seen=torch.tensor(seen, dtype=torch.float64),
+        unseen=torch.tensor(unseen, dtype=torch.float64),
+        times=torch.arange(frames, dtype=torch.float64) * dt,
+        test_times=torch.arange(test_frames, dtype=torch.float64) * dt,
+        budget=budget,
+        distribution=_BOX,
+        source=source,
+        arguments={"split": split, "size": size},
+    )

@@ -1,0 +1,231 @@
+"""The training loop. It knows no method, system or backbone by name."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from leads.dynamics import DecomposedDynamics
+from leads.errors import DivergenceError, SettingsError, ShapeError
+from leads.training.checkpoints import load_checkpoint, save_checkpoint
+from leads.training.episodes import Episodes
+from leads.training.files import save_model
+from leads.training.logging import Logger, ProgressBar, TensorBoardLogger
+from leads.training.optimisation import WeightAverage, make_optimizer, rate
+from leads.training.settings import TrainerSettings
+from leads.trajectories import Trajectories
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """What a training run gives: one row per validation, the step whose weights were kept, and the time."""
+
+    history: list[dict[str, Any]]
+    best_step: int
+    best_valid: float | None
+    seconds: float
+
+
+def fit(
+    model: DecomposedDynamics,
+    train: Trajectories,
+    valid: Trajectories | None = None,
+    settings: TrainerSettings | None = None,
+    run_dir: str | Path | None = None,
+    progress: bool = False,
+    loggers: Sequence[Logger] = (),
+    **overrides: Any,
+) -> FitResult:
+    """Train the shared weights and the contexts of the seen environments.
+
+    Args:
+        model: trained in place; it ends with the weights that were best on ``valid`` (the last ones without it).
+        train: trajectories of the seen environments.
+        valid: other trajectories of the same environments, on which the weights are chosen. Test data never are.
+        settings: see :class:`TrainerSettings`; ``overrides`` replace single ones.
+        run_dir: where checkpoints, the model, the history and TensorBoard events go. A run that was killed there
+            goes on from its last checkpoint to the same numbers.
+        progress: show a progress bar.
+        loggers: further receivers of the records.
+
+    Raises:
+        DivergenceError: the loss left the finite numbers; names the step and the environment. The last checkpoint and
+            the best weights so far are kept.
+        ShapeError, SettingsError, CheckpointError: data, settings or a checkpoint that do not fit.
+    """
+    settings = _settings(settings, overrides)
+    _check(model, train, valid)
+    folder = None if run_dir is None else Path(run_dir)
+    run = _Run(model, train, valid, settings, folder)
+    receivers = [*loggers]
+    if progress:
+        receivers.append(ProgressBar(settings.steps, run.step))
+    if folder is not None:
+        receivers.append(TensorBoardLogger(folder / "tensorboard", asdict(settings) | _flat(model.recipe)))
+    try:
+        run.train(receivers)
+    finally:
+        run.finish()
+        for logger in receivers:
+            logger.close({"best_valid": run.best_valid, "best_step": run.best_step, "seconds": run.seconds})
+    valid_value = run.best_valid if math.isfinite(run.best_valid) else None
+    return FitResult(run.history, run.best_step, valid_value, run.seconds)
+
+
+class _Run:
+    """The state of one training run."""
+
+    def __init__(
+        self,
+        model: DecomposedDynamics,
+        train: Trajectories,
+        valid: Trajectories | None,
+        settings: TrainerSettings,
+        folder: Path | None,
+    ) -> None:
+        self.model, self.valid, self.settings, self.folder = model, valid, settings, folder
+        self.episodes = Episodes(train, settings)
+        self.optimizer = make_optimizer(model, settings)
+        self.average = WeightAverage(model, settings.average)
+        self.step, self.best_step, self.stale, self.seconds = 0, 0, 0, 0.0
+        self.best_valid = math.inf
+        self.history: list[dict[str, Any]] = []
+        self.best = self._weights()
+        if folder is not None and (folder / "checkpoint.safetensors").exists():
+            self.best, state = load_checkpoint(folder / "checkpoint.safetensors", model, self.optimizer, self.average, settings)
+            vars(self).update(state)
+
+    def train(self, loggers: Sequence[Logger]) -> None:
+        s = self.settings
+        started = time.perf_counter() - self.seconds
+        while self.step < s.steps and not (s.patience and self.stale >= s.patience):
+            loss = self._update()
+            self.step += 1
+            if self.step % s.validate_every == 0 or self.step == s.steps:
+                self.seconds = time.perf_counter() - started
+                row = self._validate(loss)
+                for logger in loggers:
+                    logger.record(row)
+            if self.folder is not None and self.step % s.checkpoint_every == 0:
+                self.seconds = time.perf_counter() - started
+                self._checkpoint()
+
+    def _update(self) -> float:
+        """One optimiser step; returns the data loss, averaged over environments."""
+        batch, segments = self.episodes.draw(self.step)
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["peak"] * rate(self.settings, self.step)
+        contexts = self.model.source.train_contexts(None, batch)
+        per_environment = self.model.loss_per_environment(segments, contexts)
+        data_loss = per_environment.mean()
+        value = float(data_loss.detach())
+        if not math.isfinite(value):
+            raise _diverged(self.step, per_environment)
+        self.optimizer.zero_grad(set_to_none=True)
+        (data_loss + self.model.adapter.penalty(contexts, batch)).backward()
+        if self.settings.clip:
+            nn.utils.clip_grad_norm_((p for g in self.optimizer.param_groups for p in g["params"]), self.settings.clip)
+        self.optimizer.step()
+        self.average.update(self.step)
+        self.model.adapter.after_step(data_loss.detach())
+        return value
+
+    def _validate(self, loss: float) -> dict[str, Any]:
+        """Score the averaged weights on whole validation trajectories and keep them where they are the best."""
+        value: float | None = None
+        if self.valid is not None:
+            self.average.swap()
+            with torch.no_grad():
+                contexts = self.model.source.train_contexts(None, self.valid)
+                value = float(self.model.loss_per_environment(self.valid, contexts).mean())
+            value = value if math.isfinite(value) else math.inf
+            if value < self.best_valid:
+                self.best_valid, self.best_step, self.stale, self.best = value, self.step, 0, self._weights()
+            else:
+                self.stale += 1
+            self.average.swap()
+        row = {
+            "step": self.step,
+            "loss": loss,
+            "valid": value,
+            "lr": self.optimizer.param_groups[0]["lr"],
+            "horizon": self.settings.horizon(self.step - 1),
+            "seconds": self.seconds,
+        }
+        self.history.append(row)
+        return row
+
+    def finish(self) -> None:
+        """Leave the chosen weights in the model and write the run's files."""
+        if self.valid is None:
+            self.average.swap()
+            self.best, self.best_step = self._weights(), self.step
+        if self.folder is not None and self.model.recipe and self.step:
+            if self.valid is None:
+                self.average.swap()
+            self._checkpoint()
+        self.model.load_state_dict(self.best)
+        if self.folder is not None and self.model.recipe:
+            save_model(self.model, self.folder / "model.safetensors")
+            _write_json(self.folder / "history.json", self.history)
+
+    def _checkpoint(self) -> None:
+        if self.folder is None:
+            return
+        names = ("step", "best_step", "stale", "seconds", "best_valid", "history")
+        state = {name: getattr(self, name) for name in names}
+        path = self.folder / "checkpoint.safetensors"
+        save_checkpoint(path, self.model, self.optimizer, self.average, self.best, state, self.settings)
+
+    def _weights(self) -> dict[str, Tensor]:
+        return {k: v.detach().clone() for k, v in self.model.state_dict().items()}
+
+
+def _settings(settings: TrainerSettings | None, overrides: dict[str, Any]) -> TrainerSettings:
+    from leads.registry import nearest
+
+    known = TrainerSettings.__dataclass_fields__
+    for name in overrides:
+        if name not in known:
+            raise SettingsError(f"The trainer has no setting {name!r}. {nearest(name, known)}")
+    return replace(settings or TrainerSettings(), **overrides)
+
+
+def _check(model: DecomposedDynamics, train: Trajectories, valid: Trajectories | None) -> None:
+    shape = model.recipe.get("state_shape")
+    for name, data in (("train", train), ("valid", valid)):
+        if data is None:
+            continue
+        if shape is not None and tuple(shape) != data.state_shape:
+            raise ShapeError(
+                f"The {name} data have states (C, *X) = {data.state_shape}, the model was built for {tuple(shape)}."
+            )
+        if len(data.times) < 2:
+            raise ShapeError(f"The {name} data have T = {len(data.times)} frame; at least two are needed.")
+        model.source.train_contexts(None, data)
+
+
+def _diverged(step: int, per_environment: Tensor) -> DivergenceError:
+    e = int((~torch.isfinite(per_environment)).nonzero()[0])
+    return DivergenceError(
+        f"The rollout of environment {e} left the finite numbers at training step {step}. The best weights so far are "
+        "kept. Lower the learning rate, start with a shorter horizon, or take more substeps."
+    )
+
+
+def _flat(recipe: dict[str, Any]) -> dict[str, Any]:
+    return {f"model.{k}": v for k, v in recipe.items()}
+
+
+def _write_json(path: Path, value: Any) -> None:
+    part = path.with_name(f".{path.name}.part")
+    part.write_text(json.dumps(value, indent=1))
+    part.replace(path)

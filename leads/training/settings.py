@@ -1,0 +1,102 @@
+"""The settings of a training run, and their checks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from leads.errors import SettingsError, UnknownNameError
+from leads.registry import nearest
+
+SCHEDULES = ("one_cycle", "cosine", "constant")
+
+
+@dataclass(frozen=True)
+class ScheduledSampling:
+    """The papers' teacher forcing: before each interior frame the state is reset to the data with probability epsilon.
+
+    The pattern is drawn once per step and shared by the batch. epsilon starts at ``start`` and is multiplied by
+    ``decay`` every ``every`` steps; under ``cutoff`` it is zero and the rollout is free.
+
+    Source: public code of LEADS (every 10, no cut-off) and CoDA (every 30, cut-off 1e-3).
+    """
+
+    start: float = 0.99
+    decay: float = 0.99
+    every: int = 30
+    cutoff: float = 1e-3
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.start <= 1 or not 0 < self.decay <= 1 or self.every < 1:
+            raise SettingsError(f"Scheduled sampling needs 0 <= start <= 1, 0 < decay <= 1 and every >= 1, got {self}.")
+
+    def epsilon(self, step: int) -> float:
+        """Probability of a restart at step ``step``."""
+        value = self.start * self.decay ** (step // self.every)
+        return 0.0 if value < self.cutoff else value
+
+
+@dataclass(frozen=True)
+class TrainerSettings:
+    """How a model is trained.
+
+    Attributes:
+        steps: optimiser steps.
+        lr: peak learning rate of Adam.
+        context_lr: learning rate of the contexts, where it differs.
+        schedule: ``"one_cycle"`` (linear warm-up, cosine decay), ``"cosine"`` or ``"constant"``.
+        warmup: share of the steps in which one_cycle rises.
+        betas: Adam's averaging constants.
+        clip: largest gradient norm (0: no clipping).
+        horizons: curriculum of window lengths, each for an equal share of the steps unless ``shares`` says otherwise;
+            0 stands for the whole trajectory.
+        shares: share of the steps given to each horizon.
+        scheduled_sampling: used instead of ``horizons`` where given.
+        batch: trajectories per environment in a step (0: all).
+        average: decay of the exponential moving average of all weights that is validated and returned (0: none).
+        validate_every: steps between validations.
+        patience: validations without improvement after which training stops (0: never).
+        checkpoint_every: steps between checkpoints.
+        seed: of the drawing of batches and restarts.
+    """
+
+    steps: int = 10_000
+    lr: float = 3e-3
+    context_lr: float | None = None
+    schedule: str = "one_cycle"
+    warmup: float = 0.05
+    betas: tuple[float, float] = (0.9, 0.99)
+    clip: float = 1.0
+    horizons: tuple[int, ...] = (1, 2, 5, 10, 0)
+    shares: tuple[float, ...] = ()
+    scheduled_sampling: ScheduledSampling | None = None
+    batch: int = 0
+    average: float = 0.0
+    validate_every: int = 250
+    patience: int = 0
+    checkpoint_every: int = 1000
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "validate_every", "checkpoint_every"):
+            if getattr(self, name) < 1:
+                raise SettingsError(f"{name} must be at least 1, got {getattr(self, name)}.")
+        if not self.lr > 0 or (self.context_lr is not None and not self.context_lr > 0):
+            raise SettingsError(f"Learning rates must be positive, got lr={self.lr}, context_lr={self.context_lr}.")
+        if self.schedule not in SCHEDULES:
+            raise UnknownNameError(f"No schedule is named {self.schedule!r}. {nearest(self.schedule, SCHEDULES)}")
+        if not self.horizons or min(self.horizons) < 0:
+            raise SettingsError(f"horizons needs window lengths >= 1 (0: whole trajectories), got {self.horizons}.")
+        if self.shares and (len(self.shares) != len(self.horizons) or min(self.shares) < 0 or not sum(self.shares) > 0):
+            raise SettingsError(f"shares needs one non-negative entry per horizon, got {self.shares} for {self.horizons}.")
+        if not 0 <= self.warmup <= 1 or not 0 <= self.average < 1:
+            raise SettingsError(f"warmup needs to be in [0, 1] and average in [0, 1), got {self.warmup}, {self.average}.")
+
+    def horizon(self, step: int) -> int:
+        """Window length at step ``step``; 0 for whole trajectories."""
+        shares = self.shares or (1.0,) * len(self.horizons)
+        progress, passed = step / self.steps * sum(shares), 0.0
+        for horizon, share in zip(self.horizons, shares, strict=True):
+            passed += share
+            if progress < passed:
+                return horizon
+        return self.horizons[-1]

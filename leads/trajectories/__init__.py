@@ -1,0 +1,3 @@
+from leads.trajectories.trajectories import Trajectories
+
+__all__ = ["Trajectories"]
