@@ -1,0 +1,7 @@
+"""Few-shot adaptation to environments never seen."""
+
+from leads.adaptation.adapt import adapt
+from leads.adaptation.adapted import Adapted, trained
+from leads.adaptation.settings import AdaptSettings
+
+__all__ = ["AdaptSettings", "Adapted", "adapt", "trained"]

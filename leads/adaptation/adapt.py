@@ -1,0 +1,92 @@
+"""From a few observations to a forecaster."""
+
+from __future__ import annotations
+
+import copy
+import time
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from leads.adaptation.adapted import Adapted
+from leads.adaptation.flat import flatten, size, unflatten
+from leads.adaptation.gradient import gradient_descent
+from leads.adaptation.levenberg_marquardt import Fit, levenberg_marquardt
+from leads.adaptation.settings import AdaptSettings
+from leads.adapters import Context
+from leads.dynamics import DecomposedDynamics
+from leads.errors import SettingsError, ShapeError
+from leads.registry import nearest
+from leads.trajectories import Trajectories
+from leads.trajectories.segments import whole
+
+
+def adapt(
+    model: DecomposedDynamics, support: Trajectories, settings: AdaptSettings | None = None, **overrides: Any
+) -> Adapted:
+    """Find the contexts of environments never seen. The shared weights are not touched.
+
+    Args:
+        model: trained dynamics.
+        support: observations of E' new environments, one or more trajectories each.
+        settings: see :class:`AdaptSettings`; ``overrides`` replace single ones.
+
+    Returns:
+        Contexts with their covariance, ready to forecast.
+
+    Raises:
+        ShapeError: states that do not fit the model.
+        DivergenceError: the rollout from the starting context is not finite.
+        SettingsError, UnknownNameError: settings that do not exist or cannot be.
+    """
+    for name in overrides:
+        if name not in AdaptSettings.__dataclass_fields__:
+            raise SettingsError(f"adapt has no setting {name!r}. {nearest(name, AdaptSettings.__dataclass_fields__)}")
+    settings = replace(settings or AdaptSettings(), **overrides)
+    _check(model, support)
+    began = time.perf_counter()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)
+        start = model.source.new_contexts(support)
+    like = next(iter([*model.parameters(), *start.values()]))
+    if not size(start):
+        return Adapted(model, {}, None, support.parameters, {"solver": "none", "iterations": 0, "seconds": 0.0})
+    fit, solver = _solve(model, support.to(like.device, like.dtype), start, settings)
+    contexts = {k: v.to(like) for k, v in unflatten(fit.contexts, start).items()}
+    info = {
+        "solver": solver,
+        "iterations": fit.iterations,
+        "seconds": time.perf_counter() - began,
+        "loss": fit.loss.tolist(),
+        "converged": fit.converged.tolist(),
+        "losses": fit.losses,
+    }
+    return Adapted(model, contexts, fit.covariance, support.parameters, info)
+
+
+def _solve(model: DecomposedDynamics, support: Trajectories, start: Context, settings: AdaptSettings) -> tuple[Fit, str]:
+    solver = settings.solver
+    if solver == "auto":
+        solver = "levenberg_marquardt" if size(start) <= settings.small else "gradient"
+    if solver == "gradient":
+        return gradient_descent(model, support, start, settings), solver
+    if flatten(start).shape[1] > 4 * settings.small:
+        raise SettingsError(
+            f"levenberg_marquardt would form a Jacobian in {size(start)} directions per environment. Use "
+            "solver='gradient', or raise small if you mean it."
+        )
+    # Central differences need float64; a copy is cast, so the model keeps its bits.
+    double = copy.deepcopy(model).double().requires_grad_(False)
+    start = {k: v.detach().double() for k, v in start.items()}
+    return levenberg_marquardt(double, whole(support.to(dtype=torch.float64)), start, settings), solver
+
+
+def _check(model: DecomposedDynamics, support: Trajectories) -> None:
+    shape = model.recipe.get("state_shape")
+    if shape is not None and tuple(shape) != support.state_shape:
+        raise ShapeError(
+            f"The model forecasts states (C, *X) = {tuple(shape)}, the support trajectories have {support.state_shape}."
+        )
+    if len(support.times) < 2:
+        raise ShapeError(f"The support trajectories have T = {len(support.times)} frame; at least two are needed.")

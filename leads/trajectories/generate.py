@@ -1,0 +1,198 @@
+"""From a family to its data sets."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from leads.environments import EnvironmentFamily, System
+from leads.errors import UnknownNameError
+from leads.registry import nearest
+from leads.trajectories.cache import cached, fingerprint
+from leads.trajectories.trajectories import Trajectories
+from leads.version import __version__
+
+FIDELITIES = ("exact", "published")
+#: Data seeds are this far apart, so that no two share a trajectory.
+STRIDE = 1_000_000
+
+
+@dataclass(frozen=True)
+class DataSplits:
+    """The data sets of one family: ``train``, ``valid`` and ``test`` in its seen environments, ``adapt`` and
+    ``adapt_test`` in its unseen ones."""
+
+    train: Trajectories
+    valid: Trajectories
+    test: Trajectories
+    adapt: Trajectories
+    adapt_test: Trajectories
+
+    def __iter__(self):  # type: ignore[no-untyped-def]
+        return iter((self.train, self.valid, self.test, self.adapt, self.adapt_test))
+
+    def __repr__(self) -> str:
+        names = ("train", "valid", "test", "adapt", "adapt_test")
+        return "DataSplits(\n" + "".join(f"  {n}={getattr(self, n)!r}\n" for n in names) + ")"
+
+
+def generate(
+    family: EnvironmentFamily,
+    seed: int = 0,
+    fidelity: Literal["exact", "published"] = "exact",
+    cache: bool | str | Path = True,
+    dtype: torch.dtype = torch.float32,
+) -> DataSplits:
+    """Simulate all data sets of a family.
+
+    Initial states follow the published rule: training trajectory k is drawn with seed k and test trajectory k with
+    seed ``2**31 - 1 - k``, the same in every environment where the family says so; the adaptation sets use the same
+    two ranges, as published. Validation, which no paper has, draws from a third range. ``seed`` shifts all of them by
+    a million, so ``seed=0`` is the published draw.
+
+    Args:
+        family: what :func:`leads.make` returns.
+        seed: of the initial states.
+        fidelity: ``"exact"`` (order 8 at fixed steps, error far under float32) or ``"published"`` (SciPy's RK45 at its
+            default tolerances, as the papers' generators, whose own error is as large as the best published errors on
+            Lotka-Volterra). Numbers on the two kinds of data must not be compared.
+        cache: keep the result under the user's cache folder (or the given one, or not at all).
+        dtype: of the states; they are made in float64 and cast once.
+    """
+    if fidelity not in FIDELITIES:
+        raise UnknownNameError(f"No fidelity is named {fidelity!r}. {nearest(str(fidelity), FIDELITIES)}")
+    b = family.budget
+    train, test, valid = _train_seed, _test_seed, _valid_seed
+    plan: dict[str, tuple[Callable[[int], int], int, Tensor, Tensor]] = {
+        "train": (train, b.train, family.seen, family.times),
+        "valid": (valid, b.valid, family.seen, family.times),
+        "test": (test, b.test, family.seen, family.horizon_times),
+        "adapt": (train, b.adapt, family.unseen, family.times),
+        "adapt_test": (test, b.adapt_test, family.unseen, family.horizon_times),
+    }
+    made = {}
+    for name, (rule, n, parameters, times) in plan.items():
+        x0 = initial_states(family, lambda k, rule=rule: rule(seed * STRIDE + k), n, len(parameters))  # type: ignore[misc]
+        attributes = {
+            "family": family.name,
+            "arguments": json.dumps(family.arguments),
+            "split": family.split,
+            "set": name,
+            "seed": seed,
+            "fidelity": fidelity,
+            "source": family.source,
+            "leads_version": __version__,
+        }
+        made[name] = _solve(family.system, parameters, x0, times, fidelity, attributes, cache, dtype)
+    return DataSplits(**made)
+
+
+def simulate(
+    system: System,
+    parameters: Tensor,
+    x0: Tensor,
+    times: Tensor,
+    fidelity: Literal["exact", "published"] = "exact",
+    dtype: torch.dtype = torch.float32,
+) -> Trajectories:
+    """Simulate any environments of a system, with an estimate of the error.
+
+    Args:
+        parameters: shape ``(E, P)``.
+        x0: initial states, shape ``(E, N, C, *X)``, or ``(N, C, *X)`` to share them.
+        times: shape ``(T,)``.
+
+    Returns:
+        Trajectories; ``attributes["error_estimate"]`` is the largest difference to the same solution with half the
+        step (exact fidelity).
+    """
+    if x0.ndim == 1 + len(system.state_shape):
+        x0 = x0.expand(len(parameters), *x0.shape)
+    x0 = x0.double()
+    attributes: dict[str, object] = {"system": type(system).__name__, "fidelity": fidelity, "leads_version": __version__}
+    result = _solve(system, parameters.double(), x0, times, fidelity, attributes, False, torch.float64)
+    if fidelity == "exact":
+        fine = system.simulate(x0, parameters.double(), times, refine=2)
+        attributes["error_estimate"] = float((fine - result.states).abs().max())
+    return result.to(dtype=dtype)
+
+
+def initial_states(family: EnvironmentFamily, seed: Callable[[int], int], n: int, environments: int) -> Tensor:
+    """``n`` initial states per environment, ``(E, n, C, *X)``; state k comes from its own seed ``seed(k)``, so a
+    larger budget leaves the first ones as they are."""
+    draws = n if family.shared_initial_states else n * environments
+    if not draws or not environments:
+        return torch.empty(environments, n, *family.system.state_shape, dtype=torch.float64)
+    states = torch.cat([family.system.sample_x0(1, np.random.RandomState(seed(k))) for k in range(draws)])
+    if family.shared_initial_states:
+        return states.expand(environments, *states.shape).contiguous()
+    return states.reshape(environments, n, *family.system.state_shape)
+
+
+def _train_seed(k: int) -> int:
+    return k
+
+
+def _test_seed(k: int) -> int:
+    return 2**31 - 1 - k
+
+
+def _valid_seed(k: int) -> int:
+    return 1_000_000_000 + k
+
+
+def _solve(
+    system: System,
+    parameters: Tensor,
+    x0: Tensor,
+    times: Tensor,
+    fidelity: str,
+    attributes: dict[str, object],
+    cache: bool | str | Path,
+    dtype: torch.dtype,
+) -> Trajectories:
+    def make() -> Tensor:
+        if fidelity == "published":
+            return published(system, parameters, x0, times)
+        return system.simulate(x0, parameters, times)
+
+    system.check_state(x0, leading=2)
+    system.check_parameters(parameters)
+    key = fingerprint(system, parameters, x0, times, fidelity)
+    states = cached(key, make, cache)
+    return Trajectories(
+        states.to(dtype),
+        times.double(),
+        parameters.double(),
+        channels=system.channels,
+        parameter_specs=system.parameters,
+        grid=system.grid,
+        attributes={**attributes, "content": key},
+    )
+
+
+def published(system: System, parameters: Tensor, x0: Tensor, times: Tensor) -> Tensor:
+    """Solve as the papers' generators do: SciPy's RK45 at rtol 1e-3, atol 1e-6, one trajectory at a time."""
+    from scipy.integrate import solve_ivp
+
+    shape, grid = system.state_shape, times.double().numpy()
+    out = torch.empty(*x0.shape[:2], len(grid), *shape, dtype=torch.float64)
+    for e, p in enumerate(parameters):
+        for n, start in enumerate(x0[e]):
+
+            def rhs(t: float, y: np.ndarray, p: Tensor = p) -> np.ndarray:
+                x = torch.from_numpy(y).reshape(shape)
+                return system.rhs(torch.tensor(t, dtype=torch.float64), x, p).reshape(-1).numpy()
+
+            # The published grids end one step before the horizon, up to which their solver runs.
+            end = grid[-1] + (grid[-1] - grid[-2])
+            solution = solve_ivp(rhs, (grid[0], end), start.reshape(-1).numpy(), method="RK45", t_eval=grid)
+            out[e, n] = torch.from_numpy(np.ascontiguousarray(solution.y.T)).reshape(len(grid), *shape)
+    return out
