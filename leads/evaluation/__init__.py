@@ -1,0 +1,7 @@
+"""Metrics, protocols, tables, figures and the report page."""
+
+from leads.evaluation.metrics import metrics
+from leads.evaluation.protocols import Evaluation, Spread, aggregate, evaluate, spread
+from leads.evaluation.tables import Table
+
+__all__ = ["Evaluation", "Spread", "Table", "aggregate", "evaluate", "metrics", "spread"]
