@@ -1,6 +1,7 @@
 """What models see: trajectories, their generation, and files of them."""
 
+from leads.trajectories.files import from_arrays, from_xarray, load, save, to_xarray
 from leads.trajectories.generate import DataSplits, generate, simulate
 from leads.trajectories.trajectories import Trajectories
 
-__all__ = ["DataSplits", "Trajectories", "generate", "simulate"]
+__all__ = ["DataSplits", "Trajectories", "from_arrays", "from_xarray", "generate", "load", "save", "simulate", "to_xarray"]

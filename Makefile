@@ -1,0 +1,34 @@
+# make demo and make test need nothing but Python >= 3.11.
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
+VENV := .venv
+RUN := OMP_NUM_THREADS=1 $(VENV)/bin
+
+.PHONY: demo test lint bench docs clean install
+demo: install
+	$(RUN)/python benchmarks/demo.py
+
+test: install
+	$(RUN)/python -m pytest -n 2 tests
+
+lint: install
+	$(VENV)/bin/ruff check leads tests benchmarks examples
+	$(VENV)/bin/ruff format --check leads tests benchmarks examples
+	$(VENV)/bin/mypy leads
+
+bench: install
+	$(RUN)/python benchmarks/speed.py
+	$(RUN)/python benchmarks/simulation.py
+
+docs: install
+	$(VENV)/bin/python docs/build.py
+
+install: $(VENV)/.installed
+
+$(VENV)/.installed: setup.cfg setup.py constraints.txt
+	@test -n "$(PYTHON)" || { echo "leads needs Python 3.11 or newer; install it, or say make PYTHON=/path/to/python3.11"; exit 1; }
+	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

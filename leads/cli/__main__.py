@@ -1,0 +1,3 @@
+from leads.cli import main
+
+main()

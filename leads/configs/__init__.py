@@ -1,0 +1,1 @@
+"""The Hydra configurations that the command line composes."""

@@ -1,0 +1,210 @@
+"""Trajectories as labelled data: xarray in memory, Zarr and NetCDF on disk."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from leads.environments import Channel, Grid, Parameter
+from leads.errors import FileError, LeadsError, ShapeError
+from leads.registry import nearest
+from leads.trajectories.trajectories import Trajectories
+
+if TYPE_CHECKING:
+    import xarray
+
+FORMAT = 1
+LEAD = ("environment", "trajectory", "time")
+SUFFIXES = (".nc", ".zarr")
+
+
+def from_arrays(
+    states: Any,
+    times: Any,
+    parameters: Any = None,
+    mask: Any = None,
+    channels: Sequence[str] = (),
+    **attributes: Any,
+) -> Trajectories:
+    """Trajectories from arrays as people have them.
+
+    Args:
+        states: NumPy array or tensor ``(E, N, T, C, *X)``; integers are converted.
+        times: ``(T,)``.
+        parameters: ``(E, P)`` where known.
+        mask: ``True`` where observed; by default everything is, and a NaN is an error.
+        channels: names of the channels.
+        attributes: provenance to carry along.
+    """
+    x = torch.as_tensor(np.asarray(states))
+    if not x.is_floating_point():
+        x = x.double()
+    return Trajectories(
+        x,
+        torch.as_tensor(np.asarray(times)).double(),
+        None if parameters is None else torch.as_tensor(np.asarray(parameters)).double(),
+        None if mask is None else torch.as_tensor(np.asarray(mask)).bool(),
+        channels=tuple(Channel(name) for name in channels),
+        attributes=attributes,
+    )
+
+
+def to_xarray(data: Trajectories) -> xarray.Dataset:
+    """A dataset with one variable per channel and dimensions ``(environment, trajectory, time, *axes)``.
+
+    Parameters become coordinates along ``environment``; where a mask is given, ``NAME_observed`` holds it.
+    """
+    import xarray
+
+    axes = data.grid.axes if data.grid else tuple(f"x{i}" for i in range(data.states.ndim - 4))
+    channels = data.channels or tuple(Channel(f"channel{i}") for i in range(data.states.shape[3]))
+    variables: dict[str, Any] = {}
+    for i, channel in enumerate(channels):
+        attrs = {"units": channel.unit, "long_name": channel.long_name or channel.name, "channel": i}
+        variables[channel.name] = ((*LEAD, *axes), data.states[:, :, :, i].cpu().numpy(), attrs)
+        if data.mask is not None:
+            variables[f"{channel.name}_observed"] = ((*LEAD, *axes), data.mask[:, :, :, i].cpu().numpy().astype("int8"))
+    coordinates: dict[str, Any] = {"time": ("time", data.times.numpy(), {"long_name": "time"})}
+    if data.parameters is not None:
+        specs = data.parameter_specs or tuple(Parameter(f"parameter{i}") for i in range(data.parameters.shape[1]))
+        for i, spec in enumerate(specs):
+            attrs = {"units": spec.unit, "long_name": spec.long_name or spec.name, "parameter": i}
+            attrs |= {"valid_min": spec.low, "valid_max": spec.high}
+            coordinates[spec.name] = ("environment", data.parameters[:, i].numpy(), attrs)
+    if data.grid is not None:
+        for i, axis in enumerate(data.grid.axes):
+            attrs = {"units": data.grid.unit, "spacing": data.grid.spacing[i], "periodic": int(data.grid.periodic)}
+            coordinates[axis] = (axis, data.grid.coordinates(i).numpy(), attrs)
+    attributes = {"leads_format": FORMAT, "provenance": json.dumps(data.attributes, default=str)}
+    return xarray.Dataset(variables, coordinates, attributes)
+
+
+def from_xarray(dataset: xarray.Dataset) -> Trajectories:
+    """Trajectories from a dataset laid out as :func:`to_xarray` does.
+
+    Raises:
+        ShapeError: a dimension is missing; what is needed and what was found is said.
+    """
+    missing = [d for d in LEAD if d not in dataset.dims]
+    if missing:
+        raise ShapeError(
+            f"The dataset lacks the dimension(s) {', '.join(missing)}; it has {', '.join(map(str, dataset.dims)) or 'none'}. "
+            "Rename or expand them, e.g. dataset.expand_dims('environment')."
+        )
+    observed = {n for n in dataset.data_vars if str(n).endswith("_observed")}
+    names = [n for n in dataset.data_vars if n not in observed and set(LEAD) <= set(dataset[n].dims)]
+    if not names:
+        raise ShapeError(f"The dataset has no variable with the dimensions {LEAD}.")
+    names.sort(key=lambda n: dataset[n].attrs.get("channel", 0))
+    axes = tuple(str(d) for d in dataset[names[0]].dims if d not in LEAD)
+    order = (*LEAD, *axes)
+    stack = lambda keys: np.stack([dataset[k].transpose(*order).values for k in keys], 3)  # noqa: E731
+    mask = torch.from_numpy(stack([f"{n}_observed" for n in names]).astype(bool)) if observed else None
+    given = [c for c in dataset.coords if dataset[c].dims == ("environment",) and c != "environment"]
+    given.sort(key=lambda c: dataset[c].attrs.get("parameter", 0))
+    parameters = torch.from_numpy(np.stack([dataset[c].values for c in given], -1).astype("float64")) if given else None
+    specs = tuple(_parameter(str(c), dataset[c].attrs) for c in given)
+    channels = tuple(Channel(str(n), dataset[n].attrs.get("units", "1"), dataset[n].attrs.get("long_name", "")) for n in names)
+    states = stack(names)
+    if states.dtype.kind != "f":
+        states = states.astype("float64")
+    return Trajectories(
+        torch.from_numpy(np.ascontiguousarray(states)),
+        torch.from_numpy(np.asarray(dataset["time"].values, dtype="float64")),
+        parameters,
+        mask,
+        channels=channels,
+        parameter_specs=specs,
+        grid=_grid(dataset, axes),
+        attributes=json.loads(dataset.attrs.get("provenance", "{}")),
+    )
+
+
+def _parameter(name: str, attrs: dict[str, Any]) -> Parameter:
+    low, high = float(attrs.get("valid_min", -np.inf)), float(attrs.get("valid_max", np.inf))
+    return Parameter(name, attrs.get("units", "1"), low, high, attrs.get("long_name", ""))
+
+
+def _grid(dataset: xarray.Dataset, axes: tuple[str, ...]) -> Grid | None:
+    if not axes or not all(a in dataset.coords and "spacing" in dataset[a].attrs for a in axes):
+        return None
+    attrs = [dataset[a].attrs for a in axes]
+    spacing = tuple(float(a["spacing"]) for a in attrs)
+    return Grid(tuple(dataset.sizes[a] for a in axes), spacing, axes, attrs[0].get("units", "1"), bool(attrs[0].get("periodic", 1)))
+
+
+def save(data: Trajectories, path: str | Path) -> Path:
+    """Write to ``path``, NetCDF (``.nc``) or Zarr (``.zarr``) by its suffix, whole or not at all.
+
+    Raises:
+        FileError: unknown suffix, or the file could not be written; what was there before is untouched.
+    """
+    path = Path(path)
+    _suffix(path)
+    part = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.suffix == ".nc":
+            to_xarray(data).to_netcdf(part, engine="h5netcdf")
+            os.replace(part, path)
+        else:
+            to_xarray(data).to_zarr(part, mode="w", consolidated=False)
+            _replace_folder(part, path)
+    except (OSError, ValueError) as error:
+        raise FileError(f"Could not write {path}: {error}. What was there before is untouched.") from error
+    finally:
+        if part.is_dir():
+            shutil.rmtree(part, ignore_errors=True)
+        elif part.exists():
+            part.unlink()
+    return path
+
+
+def _replace_folder(new: Path, path: Path) -> None:
+    """A folder cannot be replaced in one step: the old one steps aside first and comes back if the move fails."""
+    old = path.with_name(f".{path.name}.{os.getpid()}.old")
+    if path.exists():
+        os.replace(path, old)
+    try:
+        os.replace(new, path)
+    except OSError:
+        if old.exists():
+            os.replace(old, path)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def load(path: str | Path) -> Trajectories:
+    """Read what :func:`save` wrote, or any NetCDF or Zarr dataset of the same layout.
+
+    Raises:
+        FileError: the file is missing, truncated or of another format.
+    """
+    import xarray
+
+    path = Path(path)
+    _suffix(path)
+    if not path.exists():
+        raise FileError(f"There is no dataset at {path}.")
+    try:
+        if path.suffix == ".nc":
+            with xarray.open_dataset(path, engine="h5netcdf") as dataset:
+                return from_xarray(dataset.load())
+        with xarray.open_zarr(path, consolidated=False) as dataset:
+            return from_xarray(dataset.load())
+    except LeadsError:
+        raise
+    except Exception as error:  # the readers below raise dozens of types for damaged files
+        raise FileError(f"{path} is damaged, truncated or not a dataset of trajectories: {error}.") from error
+
+
+def _suffix(path: Path) -> None:
+    if path.suffix not in SUFFIXES:
+        raise FileError(f"Trajectories are kept as .nc or .zarr, got {path.name!r}. {nearest(path.suffix, SUFFIXES)}")
