@@ -42,12 +42,16 @@ def gray_scott(p: np.ndarray) -> Rhs:
     def rhs(t: float, y: np.ndarray) -> np.ndarray:
         u, v = y.reshape(2, 32, 32)
         uvv = u * v * v
-        return np.stack([0.2097 * laplacian(u) - uvv + feed * (1 - u), 0.105 * laplacian(v) + uvv - (feed + kill) * v]).ravel()
+        return np.stack(
+            [0.2097 * laplacian(u) - uvv + feed * (1 - u), 0.105 * laplacian(v) + uvv - (feed + kill) * v]
+        ).ravel()
 
     return rhs
 
 
-def compare(name: str, rhs: Callable[[np.ndarray], Rhs], sample: int, rates: dict[str, float]) -> list[dict[str, object]]:
+def compare(
+    name: str, rhs: Callable[[np.ndarray], Rhs], sample: int, rates: dict[str, float]
+) -> list[dict[str, object]]:
     family = leads.make(name)
     system, times = family.system, family.times
     n = family.budget.train + family.budget.test + family.budget.valid

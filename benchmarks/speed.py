@@ -56,7 +56,9 @@ def main() -> None:
     leads.fit(model, data.train, data.valid, steps=2000, average=0.999)
     infos = [leads.adapt(model, data.adapt).info for _ in range(5)]
     seconds = statistics.median(i["seconds"] for i in infos)
-    print(f"adapting 4 environments: {seconds:.3f} s, {infos[0]['iterations']} iterations, converged {infos[0]['converged']}")
+    print(
+        f"adapting 4 environments: {seconds:.3f} s, {infos[0]['iterations']} iterations, converged {infos[0]['converged']}"
+    )
     result = {
         "command": "OMP_NUM_THREADS=1 python benchmarks/speed.py",
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),

@@ -59,7 +59,12 @@ def run_seed(args: argparse.Namespace, seed: int, data: Any, family: Any) -> dic
     if result.exists():
         return json.loads(result.read_text())
     model = leads.build(
-        args.method, family, backbone=args.backbone, backbone_settings=pairs(args.network), seed=seed, **pairs(args.model)
+        args.method,
+        family,
+        backbone=args.backbone,
+        backbone_settings=pairs(args.network),
+        seed=seed,
+        **pairs(args.model),
     )
     fitted = leads.fit(model, data.train, data.valid, run_dir=folder, seed=seed, **pairs(args.trainer))
     horizon = float(family.times[-1])

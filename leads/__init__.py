@@ -14,7 +14,6 @@ from leads.algorithms import build
 from leads.environments import EnvironmentFamily, System, list_families, make, register
 from leads.errors import LeadsError
 from leads.evaluation import evaluate
-
 from leads.training import TrainerSettings, fit, load_model, save_model
 from leads.trajectories import Trajectories, generate
 from leads.version import __version__

@@ -33,7 +33,8 @@ PRECISIONS = {"32": torch.float32, "64": torch.float64}
 
 def _mutable(settings: type, name: str) -> type:
     """A settings class as Hydra wants its schemas: mutable, with lists in place of tuples."""
-    hints, fields = get_type_hints(settings), []
+    hints = get_type_hints(settings)
+    fields: list[Any] = []
     for f in dataclasses.fields(settings):
         hint = hints[f.name]
         if isinstance(f.default, tuple):
@@ -96,7 +97,14 @@ def from_config(config: Any) -> Experiment:
 
 def from_dict(values: dict[str, Any]) -> Experiment:
     """An :class:`Experiment` from plain values; unknown keys are refused with the nearest known one."""
-    nested = {"family": Named, "method": Named, "backbone": Named, "data": Data, "trainer": TrainerSchema, "adaptation": AdaptSchema}
+    nested = {
+        "family": Named,
+        "method": Named,
+        "backbone": Named,
+        "data": Data,
+        "trainer": TrainerSchema,
+        "adaptation": AdaptSchema,
+    }
     known = [f.name for f in dataclasses.fields(Experiment)]
     _refuse(values, known, "An experiment")
     made: dict[str, Any] = {}
@@ -120,7 +128,9 @@ def run_fit(experiment: Experiment, command: str = "") -> Path:
     from omegaconf import OmegaConf
 
     if experiment.precision not in PRECISIONS:
-        raise UnknownNameError(f"No precision is named {experiment.precision!r}. {nearest(experiment.precision, PRECISIONS)}")
+        raise UnknownNameError(
+            f"No precision is named {experiment.precision!r}. {nearest(experiment.precision, PRECISIONS)}"
+        )
     folder = Path(experiment.run_dir)
     torch.set_num_threads(experiment.threads)
     family, data = _data(experiment)
@@ -140,7 +150,9 @@ def run_fit(experiment: Experiment, command: str = "") -> Path:
     origin = {
         "leads": __version__,
         "torch": torch.__version__,
-        "device": str(device) if device.type != "cpu" else f"cpu, {torch.get_num_threads()} thread(s), {platform.machine()}",
+        "device": str(device)
+        if device.type != "cpu"
+        else f"cpu, {torch.get_num_threads()} thread(s), {platform.machine()}",
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "command": command or " ".join(sys.argv),
         "seed": experiment.seed,
@@ -164,7 +176,10 @@ def run_evaluate(folder: str | Path) -> dict[str, Evaluation]:
     horizon = float(run.family.times[-1])
     device, dtype = _device(run.experiment.device), PRECISIONS[run.experiment.precision]
     results = {}
-    for name, adapted, test in (("in-domain", run.seen(), run.data.test), ("adaptation", run.adapted(), run.data.adapt_test)):
+    for name, adapted, test in (
+        ("in-domain", run.seen(), run.data.test),
+        ("adaptation", run.adapted(), run.data.adapt_test),
+    ):
         adapted.model.to(device=device, dtype=dtype)
         contexts = {k: v.to(device=device, dtype=dtype) for k, v in adapted.contexts.items()}
         placed = dataclasses.replace(adapted, contexts=contexts)
@@ -193,7 +208,9 @@ class Run:
         self.folder = Path(folder)
         path = self.folder / "settings.yaml"
         if not path.is_file():
-            raise FileError(f"{folder} is not a run folder (there is no {path.name} in it). Make one with: leads fit experiment=...")
+            raise FileError(
+                f"{folder} is not a run folder (there is no {path.name} in it). Make one with: leads fit experiment=..."
+            )
         self.experiment = from_config(OmegaConf.load(path))
         self._loaded: tuple[EnvironmentFamily, DataSplits] | None = None
 
@@ -224,7 +241,9 @@ class Run:
         """A JSON file of the run."""
         path = self.folder / name
         if not path.is_file():
-            raise CheckpointError(f"The run {self.folder} has no {name}: it has not finished. Run leads fit on it again.")
+            raise CheckpointError(
+                f"The run {self.folder} has no {name}: it has not finished. Run leads fit on it again."
+            )
         return json.loads(path.read_text())
 
     def report(self, title: str, others: list[Run]) -> RunReport:
@@ -287,4 +306,6 @@ def _device(name: str) -> torch.device:
     try:
         return Fabric(accelerator=name, devices=1).device
     except (ValueError, RuntimeError) as error:
-        raise SettingsError(f"The device {name!r} is not to be had here: {error}. Choose device=auto or device=cpu.") from error
+        raise SettingsError(
+            f"The device {name!r} is not to be had here: {error}. Choose device=auto or device=cpu."
+        ) from error

@@ -40,7 +40,9 @@ class Registry(Generic[T]):
         def add(item: T) -> T:
             taken = self._items.get(name)
             if taken is not None and not _redefinition(taken, item):
-                raise SettingsError(f"A {self.kind} named {name!r} is registered already ({taken!r}). Choose another name.")
+                raise SettingsError(
+                    f"A {self.kind} named {name!r} is registered already ({taken!r}). Choose another name."
+                )
             self._items[name] = item
             return item
 

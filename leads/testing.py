@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from torch.func import vmap
 
-from leads.adapters import Adapter, MakeBackbone
 from leads.adaptation import adapt
+from leads.adapters import Adapter, MakeBackbone
 from leads.algorithms import Algorithm
 from leads.backbones import Backbone
 from leads.environments import System
@@ -49,7 +49,10 @@ def check_system(system: System, parameters: Tensor, times: Tensor | None = None
     _require(x.dtype == torch.float64, "sample_x0 must give float64.")
     _require(torch.equal(x, draw(3)), "sample_x0 must depend on its generator alone.")
     _require(all(c.name and c.unit for c in system.channels), "Every channel needs a name and a unit.")
-    _require(all(p.name and p.unit and p.low <= p.high for p in system.parameters), "Every parameter needs name, unit, range.")
+    _require(
+        all(p.name and p.unit and p.low <= p.high for p in system.parameters),
+        "Every parameter needs name, unit, range.",
+    )
     e = len(parameters)
     many = x.expand(e, *x.shape)
     batched = system.rhs(t, many, parameters[:, None])
@@ -64,14 +67,21 @@ def check_system(system: System, parameters: Tensor, times: Tensor | None = None
     for target, shift in ((one, direction), (p, torch.ones_like(p))):
         grad = torch.autograd.grad((system.rhs(t, one, p) * direction).sum(), target)[0]
         ends = [
-            (system.rhs(t, one + (s * shift if target is one else 0), p + (s * shift if target is p else 0)) * direction).sum()
+            (
+                system.rhs(t, one + (s * shift if target is one else 0), p + (s * shift if target is p else 0))
+                * direction
+            ).sum()
             for s in (h, -h)
         ]
-        _same((grad * shift).sum(), (ends[0] - ends[1]) / (2 * h), "rhs' derivative differs from finite differences", 1e-5)
+        _same(
+            (grad * shift).sum(), (ends[0] - ends[1]) / (2 * h), "rhs' derivative differs from finite differences", 1e-5
+        )
     if times is not None:
         states = system.simulate(many, parameters, times)
         _same(states, system.simulate(many, parameters, times, refine=2), "simulate is not at reference accuracy", 1e-6)
-        _same(states[:1, :1], system.simulate(many[:1, :1], parameters[:1], times), "simulate depends on the batch", 1e-12)
+        _same(
+            states[:1, :1], system.simulate(many[:1, :1], parameters[:1], times), "simulate depends on the batch", 1e-12
+        )
         conserved = system.invariant(states, parameters[:, None, None])
         if conserved is not None:
             _same(conserved, conserved[:, :, :1].expand_as(conserved), "the invariant is not conserved", 1e-8)
@@ -103,7 +113,13 @@ def check_adapter(make_adapter: Callable[[MakeBackbone], Adapter], make_backbone
     x = torch.randn(3, 2, *shape, dtype=torch.float64, generator=generator)
     t = torch.zeros((), dtype=torch.float64)
     rows = [adapter.init_context() for _ in range(3)]
-    rows = [{k: v.detach().double() + 0.1 * torch.randn(v.shape, dtype=torch.float64, generator=generator) for k, v in r.items()} for r in rows]
+    rows = [
+        {
+            k: v.detach().double() + 0.1 * torch.randn(v.shape, dtype=torch.float64, generator=generator)
+            for k, v in r.items()
+        }
+        for r in rows
+    ]
     contexts = {k: torch.stack([r[k] for r in rows]).requires_grad_() for k in rows[0]}
     loop = torch.stack([adapter.forward(t, xi, adapter.prepare(r)) for xi, r in zip(x, rows, strict=True)])
     out = adapter.forward_all(t, x, adapter.prepare_all(contexts))
@@ -120,7 +136,9 @@ def check_adapter(make_adapter: Callable[[MakeBackbone], Adapter], make_backbone
     _require(each.shape == (3,) and bool(torch.isfinite(each).all()), "adaptation_penalty must be finite, shape (E,).")
 
 
-def check_algorithm(algorithm: Algorithm, make_backbone: MakeBackbone, train: Trajectories, support: Trajectories) -> None:
+def check_algorithm(
+    algorithm: Algorithm, make_backbone: MakeBackbone, train: Trajectories, support: Trajectories
+) -> None:
     """A few training steps move every trained parameter; adapting moves none of them."""
     model = algorithm(make_backbone, train.n_environments)
     before = {k: v.clone() for k, v in model.named_parameters()}

@@ -65,7 +65,9 @@ def adapt(
     return Adapted(model, contexts, fit.covariance, support.parameters, info)
 
 
-def _solve(model: DecomposedDynamics, support: Trajectories, start: Context, settings: AdaptSettings) -> tuple[Fit, str]:
+def _solve(
+    model: DecomposedDynamics, support: Trajectories, start: Context, settings: AdaptSettings
+) -> tuple[Fit, str]:
     solver = settings.solver
     if solver == "auto":
         solver = "levenberg_marquardt" if size(start) <= settings.small else "gradient"

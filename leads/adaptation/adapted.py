@@ -55,8 +55,8 @@ class Adapted:
         """``n`` forecasts with contexts drawn from their Gaussian posterior: shape ``(n, E, N, T, C, *X)``."""
         if self.covariance is None:
             raise SettingsError(
-                "There is no covariance to draw from: it comes with the levenberg_marquardt solver, which needs a context "
-                "of moderate size."
+                "There is no covariance to draw from: it comes with the levenberg_marquardt solver, which needs a "
+                "context of moderate size."
             )
         self._check(x0, times)
         mean = flatten(self.contexts).double()
@@ -111,5 +111,7 @@ def trained(model: DecomposedDynamics, parameters: Tensor | None = None) -> Adap
     """The seen environments with the contexts they were trained with."""
     table = getattr(model.source, "table", None)
     if table is None:
-        raise SettingsError("This model's context source keeps no table of seen environments; adapt it to data instead.")
+        raise SettingsError(
+            "This model's context source keeps no table of seen environments; adapt it to data instead."
+        )
     return Adapted(model, {k: v.detach() for k, v in table().items()}, None, parameters, {"solver": "training"})

@@ -64,8 +64,8 @@ def levenberg_marquardt(model: DecomposedDynamics, data: Segments, start: Contex
     cost = _cost(residual, best - origin, settings.prior, count)
     damping = torch.full_like(cost, 1e-3)
     converged = torch.zeros_like(cost, dtype=torch.bool)
-    losses, iteration = [cost.tolist()], 0
-    for iteration in range(1, settings.iterations + 1):
+    losses = [cost.tolist()]
+    for _ in range(settings.iterations):
         hessian, gradient = _normal(jacobian, residual, best - origin, settings.prior, count)
         scale = hessian.diagonal(dim1=1, dim2=2).clamp_min(1e-12)
         step = torch.linalg.solve(hessian + torch.diag_embed(damping[:, None] * scale), -gradient)
@@ -87,7 +87,7 @@ def levenberg_marquardt(model: DecomposedDynamics, data: Segments, start: Contex
         if bool(converged.all()):
             break
     covariance = _covariance(jacobian, residual, count, d)
-    return Fit(best, covariance, residual.square().sum(1) / count, converged, iteration, losses)
+    return Fit(best, covariance, residual.square().sum(1) / count, converged, len(losses) - 1, losses)
 
 
 def _linearise(model: DecomposedDynamics, data: Segments, contexts: Tensor, like: Context) -> tuple[Tensor, Tensor]:
@@ -99,7 +99,7 @@ def _linearise(model: DecomposedDynamics, data: Segments, contexts: Tensor, like
     copies = 2 * d + 1
 
     def repeat(x: Tensor) -> Tensor:
-        return x.repeat_interleave(copies, 0) if x.shape[0] == e and e > 1 or x.shape[0] == 1 == e else x
+        return x.repeat_interleave(copies, 0) if (x.shape[0] == e and e > 1) or x.shape[0] == 1 == e else x
 
     observed = None if data.observed is None else repeat(data.observed.expand(e, *data.observed.shape[1:]))
     many = Segments(repeat(data.initial), repeat(data.target), data.times, observed)

@@ -38,4 +38,6 @@ class AdaptSettings:
         if self.solver not in SOLVERS:
             raise UnknownNameError(f"No adaptation solver is named {self.solver!r}. {nearest(self.solver, SOLVERS)}")
         if self.iterations < 1 or self.steps < 1 or not self.lr > 0 or self.prior < 0 or self.tolerance < 0:
-            raise SettingsError(f"iterations, steps and lr must be positive, prior and tolerance not negative; got {self}.")
+            raise SettingsError(
+                f"iterations, steps and lr must be positive, prior and tolerance not negative; got {self}."
+            )

@@ -55,16 +55,19 @@ class LinearHyper(WeightAdapter):
 
     def _moves(self, name: str, only: str | Sequence[str]) -> bool:
         layers = self.backbone.layers()
-        weighted = [p for p in layers if any(w.ndim > 1 for k, w in self.backbone.named_parameters() if k.startswith(p))]
+        weighted = [
+            p for p in layers if any(w.ndim > 1 for k, w in self.backbone.named_parameters() if k.startswith(p))
+        ]
         if only == "all":
             return True
-        chosen = [weighted[0]] if only == "first" else [weighted[-1]] if only == "last" else only
-        if isinstance(chosen, str):
-            raise UnknownNameError(f"No layer choice is named {only!r}. {nearest(only, ('all', 'first', 'last'))}")
+        ends = {"first": weighted[:1], "last": weighted[-1:]}
+        if isinstance(only, str) and only not in ends:
+            raise UnknownNameError(f"No layer choice is named {only!r}. {nearest(only, ('all', *ends))}")
+        chosen = ends[only] if isinstance(only, str) else only
         for prefix in chosen:
             if not any(k.startswith(prefix) for k, _ in self.backbone.named_parameters()):
                 raise UnknownNameError(f"No layer's name starts with {prefix!r}. {nearest(prefix, layers)}")
-        return any(name == p or name.startswith(p + ".") or name.startswith(p) for p in chosen)
+        return name.startswith(tuple(chosen))
 
     def init_context(self) -> Context:
         return {"code": self.weight.new_zeros(self.dim)}

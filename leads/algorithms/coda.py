@@ -31,7 +31,5 @@ def coda(
 
     Source: Kirchmeyer et al., "Generalizing to new physical systems via context-informed dynamics model", ICML 2022.
     """
-    adapter = LinearHyper(
-        make_backbone, dim, only=only, code=context_penalty, row_norms=l1, squares=l2, spread=spread
-    )
+    adapter = LinearHyper(make_backbone, dim, only=only, code=context_penalty, row_norms=l1, squares=l2, spread=spread)
     return DecomposedDynamics(adapter, Table(adapter, environments), **integrator)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from torch import Tensor, nn
 
 from leads.backbones.backbone import Backbone, Swish, Weights, backbones, fold_swish
@@ -31,7 +33,9 @@ class PeriodicConv(Backbone):
         super().__init__(state_shape)
         self.space = len(state_shape) - 1
         if self.space not in (1, 2):
-            raise SettingsError(f"The conv backbone takes states (C, X) or (C, Y, X), this system's are {tuple(state_shape)}.")
+            raise SettingsError(
+                f"The conv backbone takes states (C, X) or (C, Y, X), this system's are {tuple(state_shape)}."
+            )
         if kernel < 1 or kernel % 2 == 0:
             raise SettingsError(f"The conv backbone needs an odd kernel size, got {kernel}.")
         if min(state_shape[1:]) < kernel // 2:
@@ -41,7 +45,7 @@ class PeriodicConv(Backbone):
         self.kernel, self.factor = kernel, factor
         channels = [state_shape[0], *[width] * (depth - 1), state_shape[0]]
         layer = nn.Conv1d if self.space == 1 else nn.Conv2d
-        self.convs = nn.ModuleList(layer(i, o, kernel) for i, o in zip(channels, channels[1:], strict=False))
+        self.convs = nn.ModuleList(layer(i, o, kernel) for i, o in pairwise(channels))
         self.activations = nn.ModuleList(Swish() for _ in range(depth - 1))
 
     def forward(self, t: Tensor, x: Tensor) -> Tensor:

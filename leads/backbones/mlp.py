@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 
@@ -32,7 +34,7 @@ class MLP(Backbone):
             raise SettingsError(f"The mlp backbone needs width >= 1 and depth >= 1, got {width} and {depth}.")
         channels = state_shape[0]
         sizes = [channels, *[width] * depth, channels]
-        self.linears = nn.ModuleList(nn.Linear(i, o) for i, o in zip(sizes, sizes[1:], strict=False))
+        self.linears = nn.ModuleList(nn.Linear(i, o) for i, o in pairwise(sizes))
         self.activations = nn.ModuleList(Swish() for _ in range(depth))
 
     def forward(self, t: Tensor, x: Tensor) -> Tensor:

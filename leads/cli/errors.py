@@ -30,5 +30,7 @@ def _from_hydra(error: Exception) -> bool:
 def _text(error: Exception) -> str:
     from rich.markup import escape
 
-    lines = [line for line in str(error).splitlines() if line.strip() and not line.startswith("Set the environment variable")]
+    lines = [
+        line for line in str(error).splitlines() if line.strip() and not line.startswith("Set the environment variable")
+    ]
     return escape("\n".join(lines))

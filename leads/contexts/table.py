@@ -54,6 +54,8 @@ class Table(ContextSource):
     def new_contexts(self, support: Trajectories) -> Context:
         n = support.n_environments
         if self.start == "mean":
-            return {k: v.detach().mean(0, keepdim=True).expand(n, *v.shape[1:]).clone() for k, v in self.table().items()}
+            return {
+                k: v.detach().mean(0, keepdim=True).expand(n, *v.shape[1:]).clone() for k, v in self.table().items()
+            }
         rows = [self._adapter[0].init_context() for _ in range(n)]
         return {name: torch.stack([r[name] for r in rows]) for name in rows[0]}

@@ -35,7 +35,9 @@ class GrayScott(System):
 
     def __init__(self, size: int = 32) -> None:
         if size < 10:
-            raise SettingsError(f"The Gray-Scott grid needs at least 10 cells a side (the blocks are size/10 wide), got {size}.")
+            raise SettingsError(
+                f"The Gray-Scott grid needs at least 10 cells a side (the blocks are size/10 wide), got {size}."
+            )
         self.grid = Grid((size, size), (1.0, 1.0), ("y", "x"))
         one = torch.eye(size, dtype=torch.float64)
         self._smoothing = one + 0.5 * (one.roll(1, 0) + one.roll(-1, 0))
@@ -76,7 +78,15 @@ _BOX = Box((0.03, 0.058), (0.039, 0.062), stretch=1.4)
 
 #: seen, unseen, budget, frame distance, training frames, test frames, source
 _SPLITS = {
-    "coda": (_CODA, _UNSEEN, Budget(train=1, test=32, valid=2), 40.0, 10, 10, "Kirchmeyer et al. (2022), CoDA: public code."),
+    "coda": (
+        _CODA,
+        _UNSEEN,
+        Budget(train=1, test=32, valid=2),
+        40.0,
+        10,
+        10,
+        "Kirchmeyer et al. (2022), CoDA: public code.",
+    ),
     "leads": (
         ((0.037, 0.060), (0.030, 0.062), (0.039, 0.058)),
         _UNSEEN,

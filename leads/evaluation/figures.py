@@ -42,7 +42,9 @@ def trajectories(forecast: Tensor, truth: Trajectories, trajectory: int = 0, mos
     return figure
 
 
-def fields(forecast: Tensor, truth: Trajectories, environment: int = 0, trajectory: int = 0, channel: int = 0) -> Figure:
+def fields(
+    forecast: Tensor, truth: Trajectories, environment: int = 0, trajectory: int = 0, channel: int = 0
+) -> Figure:
     """Truth, forecast and error maps of a plane field at four times; truth and forecast share their colours."""
     _needs(truth, space=2)
     frames = [round(i * (len(truth.times) - 1) / 3) for i in range(4)]
@@ -77,7 +79,9 @@ def context_plane(seen: Adapted, new: Adapted | None = None, parameter: int | No
 
     codes = flatten(seen.contexts).detach().double()
     mean = codes.mean(0)
-    axes_of = torch.linalg.svd(codes - mean, full_matrices=True)[2][:2] if codes.shape[1] > 2 else torch.eye(codes.shape[1])
+    axes_of = (
+        torch.linalg.svd(codes - mean, full_matrices=True)[2][:2] if codes.shape[1] > 2 else torch.eye(codes.shape[1])
+    )
     axes_of = axes_of.double()
     shift = mean if codes.shape[1] > 2 else torch.zeros_like(mean)
     figure, grid = _grid(1, 1, width=4.4, height=3.6)
@@ -90,7 +94,16 @@ def context_plane(seen: Adapted, new: Adapted | None = None, parameter: int | No
     if new is not None:
         fresh = flatten(new.contexts).detach().double() - shift
         where = _plane(fresh, axes_of)
-        ax.scatter(*where, c=_column(new, parameter), s=150, marker="*", edgecolor="black", linewidth=0.7, label="adapted", **limits)
+        ax.scatter(
+            *where,
+            c=_column(new, parameter),
+            s=150,
+            marker="*",
+            edgecolor="black",
+            linewidth=0.7,
+            label="adapted",
+            **limits,
+        )
         if new.covariance is not None and codes.shape[1] >= 2:
             for i, c in enumerate(new.covariance.double()):
                 value, vector = torch.linalg.eigh(axes_of @ c @ axes_of.T)

@@ -77,10 +77,14 @@ def evaluate(
         raise SettingsError(f"Choose at least one metric of {', '.join(metrics)}.")
     environments = next((v.shape[0] for v in adapted.contexts.values()), test.n_environments)
     if environments != test.n_environments:
-        raise ShapeError(f"The model is adapted to {environments} environments, the test data have {test.n_environments}.")
+        raise ShapeError(
+            f"The model is adapted to {environments} environments, the test data have {test.n_environments}."
+        )
     known, given = adapted.parameters, test.parameters
     if known is not None and given is not None and not torch.allclose(known.double(), given.double(), atol=1e-6):
-        raise DataError("The test environments have other parameters than those the model was adapted to. Match their order.")
+        raise DataError(
+            "The test environments have other parameters than those the model was adapted to. Match their order."
+        )
     forecast = adapted.forecast(test.initial, test.times).to(test.states)
     spans: dict[str, Tensor] = {"all": torch.ones(len(test.times), dtype=torch.bool)}
     if horizon is not None and float(test.times[-1]) > horizon + 1e-9:

@@ -51,7 +51,9 @@ def _table() -> list[Published]:
             rows.append(Published(method, family, "coda", protocol, "mse", mean * unit, std * unit, _CODA))
     for method, cells_page in _PAGE.items():
         for protocol, (mean, std) in zip(("in-domain", "adaptation"), cells_page, strict=True):
-            rows.append(Published(method, "gray_scott", "geps", protocol, "relative_l2", mean * 1e-2, std * 1e-2, _GEPS))
+            rows.append(
+                Published(method, "gray_scott", "geps", protocol, "relative_l2", mean * 1e-2, std * 1e-2, _GEPS)
+            )
     rows.append(Published("LEADS", "lotka_volterra", "leads", "in-domain", "mse", 1.16e-3, 0.99e-3, _LEADS))
     rows.append(Published("LEADS", "gray_scott", "leads", "in-domain", "mse", 2.08e-3, 2.88e-3, _LEADS))
     return rows

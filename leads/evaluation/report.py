@@ -73,7 +73,10 @@ class RunReport:
         """Errors of the first seed, one row per environment."""
         names = list(self.in_domain[0].per_environment["all"])
         rows = []
-        for label, run, data in (("seen", self.in_domain[0], self.test), ("unseen", self.adaptation[0], self.adapt_test)):
+        for label, run, data in (
+            ("seen", self.in_domain[0], self.test),
+            ("unseen", self.adaptation[0], self.adapt_test),
+        ):
             for e in range(data.n_environments):
                 scores = [f"{run.per_environment['all'][n][e]:.2e}" for n in names]
                 rows.append([label, figures._label(data, e), *scores])
@@ -92,11 +95,23 @@ class RunReport:
         if space == 2:
             for e in range(min(2, self.adapt_test.n_environments)):
                 text = "An environment never seen: truth, forecast and their difference."
-                made.append((text, True, figures.fields(new, self.adapt_test, e, channel=self.test.states.shape[3] - 1)))
-        made.append(("Training: loss and validation loss; dashed where the horizon grows.", False, figures.training_curves(self.histories)))
+                made.append(
+                    (text, True, figures.fields(new, self.adapt_test, e, channel=self.test.states.shape[3] - 1))
+                )
+        made.append(
+            (
+                "Training: loss and validation loss; dashed where the horizon grows.",
+                False,
+                figures.training_curves(self.histories),
+            )
+        )
         curves = {"in-domain": self.in_domain, "adaptation": self.adaptation}
         made.append(("Error against forecast time.", False, figures.error_in_time(curves)))
-        if self.seen.contexts and self.seen.parameters is not None and figures.flatten(self.seen.contexts).shape[1] <= 64:
+        if (
+            self.seen.contexts
+            and self.seen.parameters is not None
+            and figures.flatten(self.seen.contexts).shape[1] <= 64
+        ):
             spread = self.seen.parameters.std(0)
             for i in [i for i in range(len(spread)) if float(spread[i]) > 0][:2]:
                 name = self.test.parameter_specs[i].name if self.test.parameter_specs else f"parameter {i}"

@@ -22,12 +22,16 @@ class Table:
     def __post_init__(self) -> None:
         for i, row in enumerate(self.rows):
             if len(row) != len(self.columns):
-                raise ShapeError(f"Row {i} of the table has {len(row)} cells, the table has {len(self.columns)} columns.")
+                raise ShapeError(
+                    f"Row {i} of the table has {len(row)} cells, the table has {len(self.columns)} columns."
+                )
 
     def text(self) -> str:
         """Aligned plain text."""
         widths = [max(len(r[i]) for r in [self.columns, *self.rows]) for i in range(len(self.columns))]
-        lines = ["  ".join(c.ljust(w) for c, w in zip(r, widths, strict=True)).rstrip() for r in [self.columns, *self.rows]]
+        lines = [
+            "  ".join(c.ljust(w) for c, w in zip(r, widths, strict=True)).rstrip() for r in [self.columns, *self.rows]
+        ]
         return "\n".join(lines)
 
     def markdown(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -53,7 +54,7 @@ def integrate(
     grid = times.to(torch.float64).tolist()
     states = [x0]
     x = x0
-    for t0, t1 in zip(grid, grid[1:], strict=False):
+    for t0, t1 in pairwise(grid):
         n = substeps if max_step is None else max(1, math.ceil((t1 - t0) / max_step - 1e-9))
         h = (t1 - t0) / n
         for i in range(n):

@@ -53,7 +53,9 @@ def load_checkpoint(
     changed = [k for k in now if _plain(saved.get(k)) != _plain(asdict(settings)[k])]
     if changed:
         pairs = ", ".join(f"{k}: {saved.get(k)} there, {asdict(settings)[k]} here" for k in changed)
-        raise CheckpointError(f"{path} was written under other settings ({pairs}). Resume with those, or use a new run folder.")
+        raise CheckpointError(
+            f"{path} was written under other settings ({pairs}). Resume with those, or use a new run folder."
+        )
     if description["recipe"] != model.recipe:
         raise CheckpointError(f"{path} belongs to another model: {description['recipe']}. Use a new run folder.")
     part = lambda prefix: {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}  # noqa: E731

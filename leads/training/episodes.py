@@ -31,7 +31,9 @@ class Episodes:
             return data, self._cache[horizon]
         generator = torch.Generator().manual_seed(s.seed * 1_000_003 + step)
         if not full:
-            data = data.select(trajectories=torch.randperm(data.n_trajectories, generator=generator)[: s.batch].tolist())
+            data = data.select(
+                trajectories=torch.randperm(data.n_trajectories, generator=generator)[: s.batch].tolist()
+            )
         if s.scheduled_sampling is None:
             return data, _window(data, s.horizon(step))
         return data, sampled(data, s.scheduled_sampling, step, generator)

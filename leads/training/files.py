@@ -39,7 +39,9 @@ def write_tensors(path: str | Path, tensors: Mapping[str, Tensor], description: 
             os.fsync(file.fileno())
         os.replace(part, path)
     except OSError as error:
-        raise CheckpointError(f"Could not write {path}: {error}. The file that was there before is untouched.") from error
+        raise CheckpointError(
+            f"Could not write {path}: {error}. The file that was there before is untouched."
+        ) from error
     finally:
         part.unlink(missing_ok=True)
 
@@ -77,7 +79,9 @@ def read_tensors(path: str | Path, kind: str) -> tuple[dict[str, Tensor], dict[s
 def save_model(model: DecomposedDynamics, path: str | Path) -> None:
     """Save a model built by :func:`leads.build` to one safe file."""
     if not model.recipe:
-        raise CheckpointError("Only models made by leads.build can be saved: this one has no recipe to rebuild it from.")
+        raise CheckpointError(
+            "Only models made by leads.build can be saved: this one has no recipe to rebuild it from."
+        )
     write_tensors(path, model.state_dict(), {"recipe": model.recipe}, "model")
 
 

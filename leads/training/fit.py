@@ -100,7 +100,9 @@ class _Run:
         self.history: list[dict[str, Any]] = []
         self.best = self._weights()
         if folder is not None and (folder / "checkpoint.safetensors").exists():
-            self.best, state = load_checkpoint(folder / "checkpoint.safetensors", model, self.optimizer, self.average, settings)
+            self.best, state = load_checkpoint(
+                folder / "checkpoint.safetensors", model, self.optimizer, self.average, settings
+            )
             vars(self).update(state)
 
     def train(self, loggers: Sequence[Logger]) -> None:

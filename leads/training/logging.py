@@ -65,7 +65,9 @@ class ProgressBar:
 
     def record(self, row: dict[str, Any]) -> None:
         valid = "" if row.get("valid") is None else f" valid {row['valid']:.2e}"
-        self.progress.update(self.task, completed=row["step"], note=f"loss {row['loss']:.2e}{valid} horizon {row['horizon']}")
+        note = f"loss {row['loss']:.2e}{valid} horizon {row['horizon']}"
+        self.progress.update(self.task, completed=row["step"], note=note)
 
     def close(self, summary: dict[str, Any]) -> None:
+        self.progress.update(self.task, note=f"best step {summary['best_step']}")
         self.progress.stop()

@@ -40,7 +40,7 @@ class WeightAverage:
 
     def __init__(self, model: nn.Module, decay: float) -> None:
         self.decay = decay
-        self._live = [p for p in model.parameters()]
+        self._live = list(model.parameters())
         self.values = [p.detach().clone() for p in self._live]
 
     @torch.no_grad()

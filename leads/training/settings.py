@@ -87,9 +87,13 @@ class TrainerSettings:
         if not self.horizons or min(self.horizons) < 0:
             raise SettingsError(f"horizons needs window lengths >= 1 (0: whole trajectories), got {self.horizons}.")
         if self.shares and (len(self.shares) != len(self.horizons) or min(self.shares) < 0 or not sum(self.shares) > 0):
-            raise SettingsError(f"shares needs one non-negative entry per horizon, got {self.shares} for {self.horizons}.")
+            raise SettingsError(
+                f"shares needs one non-negative entry per horizon, got {self.shares} for {self.horizons}."
+            )
         if not 0 <= self.warmup <= 1 or not 0 <= self.average < 1:
-            raise SettingsError(f"warmup needs to be in [0, 1] and average in [0, 1), got {self.warmup}, {self.average}.")
+            raise SettingsError(
+                f"warmup needs to be in [0, 1] and average in [0, 1), got {self.warmup}, {self.average}."
+            )
 
     def horizon(self, step: int) -> int:
         """Window length at step ``step``; 0 for whole trajectories."""

@@ -4,4 +4,14 @@ from leads.trajectories.files import from_arrays, from_xarray, load, save, to_xa
 from leads.trajectories.generate import DataSplits, generate, simulate
 from leads.trajectories.trajectories import Trajectories
 
-__all__ = ["DataSplits", "Trajectories", "from_arrays", "from_xarray", "generate", "load", "save", "simulate", "to_xarray"]
+__all__ = [
+    "DataSplits",
+    "Trajectories",
+    "from_arrays",
+    "from_xarray",
+    "generate",
+    "load",
+    "save",
+    "simulate",
+    "to_xarray",
+]

@@ -43,7 +43,7 @@ def from_arrays(
         channels: names of the channels.
         attributes: provenance to carry along.
     """
-    x = torch.as_tensor(np.asarray(states))
+    x = torch.as_tensor(np.array(states))
     if not x.is_floating_point():
         x = x.double()
     return Trajectories(
@@ -111,13 +111,15 @@ def from_xarray(dataset: xarray.Dataset) -> Trajectories:
     given.sort(key=lambda c: dataset[c].attrs.get("parameter", 0))
     parameters = torch.from_numpy(np.stack([dataset[c].values for c in given], -1).astype("float64")) if given else None
     specs = tuple(_parameter(str(c), dataset[c].attrs) for c in given)
-    channels = tuple(Channel(str(n), dataset[n].attrs.get("units", "1"), dataset[n].attrs.get("long_name", "")) for n in names)
+    channels = tuple(
+        Channel(str(n), dataset[n].attrs.get("units", "1"), dataset[n].attrs.get("long_name", "")) for n in names
+    )
     states = stack(names)
     if states.dtype.kind != "f":
         states = states.astype("float64")
     return Trajectories(
         torch.from_numpy(np.ascontiguousarray(states)),
-        torch.from_numpy(np.asarray(dataset["time"].values, dtype="float64")),
+        torch.from_numpy(np.array(dataset["time"].values, dtype="float64")),
         parameters,
         mask,
         channels=channels,
@@ -137,7 +139,13 @@ def _grid(dataset: xarray.Dataset, axes: tuple[str, ...]) -> Grid | None:
         return None
     attrs = [dataset[a].attrs for a in axes]
     spacing = tuple(float(a["spacing"]) for a in attrs)
-    return Grid(tuple(dataset.sizes[a] for a in axes), spacing, axes, attrs[0].get("units", "1"), bool(attrs[0].get("periodic", 1)))
+    return Grid(
+        tuple(dataset.sizes[a] for a in axes),
+        spacing,
+        axes,
+        attrs[0].get("units", "1"),
+        bool(attrs[0].get("periodic", 1)),
+    )
 
 
 def save(data: Trajectories, path: str | Path) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -116,11 +116,18 @@ def simulate(
     if x0.ndim == 1 + len(system.state_shape):
         x0 = x0.expand(len(parameters), *x0.shape)
     x0 = x0.double()
-    attributes: dict[str, object] = {"system": type(system).__name__, "fidelity": fidelity, "leads_version": __version__}
+    if fidelity not in FIDELITIES:
+        raise UnknownNameError(f"No fidelity is named {fidelity!r}. {nearest(str(fidelity), FIDELITIES)}")
+    attributes: dict[str, object] = {
+        "system": type(system).__name__,
+        "fidelity": fidelity,
+        "leads_version": __version__,
+    }
     result = _solve(system, parameters.double(), x0, times, fidelity, attributes, False, torch.float64)
     if fidelity == "exact":
         fine = system.simulate(x0, parameters.double(), times, refine=2)
-        attributes["error_estimate"] = float((fine - result.states).abs().max())
+        estimate = float((fine - result.states).abs().max())
+        result = replace(result, attributes={**result.attributes, "error_estimate": estimate})
     return result.to(dtype=dtype)
 
 

@@ -47,7 +47,7 @@ def whole(batch: Trajectories) -> Segments:
 def windows(batch: Trajectories, horizon: int) -> Segments:
     """Windows of ``horizon`` steps, the fewest that cover all frames, spread evenly (neighbours may overlap)."""
     steps = len(batch.times) - 1
-    if not 1 <= horizon:
+    if not horizon >= 1:
         raise SettingsError(f"A window needs a horizon of at least 1 step, got {horizon}.")
     if horizon >= steps:
         return whole(batch)

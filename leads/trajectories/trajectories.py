@@ -50,11 +50,15 @@ class Trajectories:
             raise ShapeError(f"Times have shape {tuple(t.shape)} but the states have T = {x.shape[2]} (axis 2).")
         check_times(t)
         if self.parameters is not None and self.parameters.shape[0] != x.shape[0]:
-            raise ShapeError(f"Parameters cover {self.parameters.shape[0]} environments, the states {x.shape[0]} (axis 0).")
+            raise ShapeError(
+                f"Parameters cover {self.parameters.shape[0]} environments, the states {x.shape[0]} (axis 0)."
+            )
         if self.channels and len(self.channels) != x.shape[3]:
             raise ShapeError(f"{len(self.channels)} channels are named but the states have C = {x.shape[3]} (axis 3).")
         if self.grid is not None and tuple(self.grid.shape) != tuple(x.shape[4:]):
-            raise ShapeError(f"The grid has shape {self.grid.shape} but the states' space axes are {tuple(x.shape[4:])}.")
+            raise ShapeError(
+                f"The grid has shape {self.grid.shape} but the states' space axes are {tuple(x.shape[4:])}."
+            )
         if self.mask is not None and (self.mask.shape != x.shape or self.mask.dtype != torch.bool):
             raise ShapeError(
                 f"The mask must be boolean with the shape of the states {tuple(x.shape)}, got {self.mask.dtype} "

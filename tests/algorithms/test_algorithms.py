@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+import pytest
+
+import leads
+from leads.algorithms import algorithms
+from leads.backbones import backbones
+from leads.environments import EnvironmentFamily
+from leads.errors import SettingsError, UnknownNameError
+from leads.testing import check_algorithm
+from leads.trajectories import DataSplits
+
+
+@pytest.mark.parametrize("name", list(algorithms))
+def test_contract_on_trajectories(name: str, data: DataSplits) -> None:
+    check_algorithm(algorithms[name], lambda: backbones["mlp"]((2,), width=6), data.train, data.adapt)
+
+
+@pytest.mark.parametrize("name", list(algorithms))
+def test_contract_on_fields(name: str, diffusion: EnvironmentFamily) -> None:
+    d = leads.generate(diffusion, cache=False)
+    check_algorithm(algorithms[name], lambda: backbones["conv"]((1, 8), width=4), d.train, d.adapt)
+
+
+def test_same_seed_same_model(lotka: EnvironmentFamily) -> None:
+    weights = [[p.sum().item() for p in leads.build("coda", lotka, seed=s).parameters()] for s in (0, 0, 1)]
+    assert weights[0] == weights[1]
+    assert weights[0] != weights[2]
+
+
+def test_bad_input(lotka: EnvironmentFamily) -> None:
+    with pytest.raises(UnknownNameError, match="Did you mean 'coda'"):
+        leads.build("codaa", lotka)
+    with pytest.raises(UnknownNameError, match="mlp"):
+        leads.build("coda", lotka, backbone="mpl")
+    with pytest.raises(SettingsError, match="algorithm 'coda'"):
+        leads.build("coda", lotka, dims=3)
+    with pytest.raises(SettingsError, match="backbone 'mlp'"):
+        leads.build("coda", lotka, backbone_settings={"widht": 3})
+    with pytest.raises(UnknownNameError, match="rk4"):
+        leads.build("erm", lotka, method="rk44")
+    with pytest.raises(UnknownNameError, match="mse"):
+        leads.build("geps", lotka, loss="mes")

@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.func import jvp
+
+from leads.backbones import backbones
+from leads.backbones.conv import PeriodicConv
+from leads.backbones.mlp import MLP
+from leads.errors import SettingsError
+from leads.testing import check_backbone
+
+SHAPES = {"mlp": [(2,), (5,)], "conv": [(1, 8), (2, 6, 5)]}
+
+
+@pytest.mark.parametrize(("name", "shape"), [(n, s) for n in backbones for s in SHAPES[n]])
+def test_contract(name: str, shape: tuple[int, ...]) -> None:
+    check_backbone(lambda: backbones[name](shape, width=6))
+
+
+def test_published_sizes() -> None:
+    count = lambda net: sum(p.numel() for p in net.parameters())
+    assert count(MLP((2,))) == 8645
+    assert count(MLP((7,))) == 9290
+    assert count(PeriodicConv((2, 32, 32))) == 76229
+
+
+@pytest.mark.parametrize(("make", "shape"), [(MLP, (2,)), (PeriodicConv, (1, 6))])
+def test_forward_and_second_derivatives(make: type, shape: tuple[int, ...]) -> None:
+    net = make(shape, width=5).double()
+    x = torch.randn(1, *shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    v = torch.ones_like(x)
+    t = torch.zeros(())
+    f = lambda y: net(t, y)
+    h = 1e-5
+    slope = jvp(f, (x,), (v,))[1]
+    torch.testing.assert_close(slope, (f(x + h * v) - f(x - h * v)) / (2 * h), rtol=1e-6, atol=1e-8)
+    second = jvp(lambda y: jvp(f, (y,), (v,))[1], (x,), (v,))[1]
+    torch.testing.assert_close(second, (f(x + 1e-4 * v) - 2 * f(x) + f(x - 1e-4 * v)) / 1e-8, rtol=1e-3, atol=1e-5)
+
+
+def test_conv_is_periodic() -> None:
+    net = PeriodicConv((2, 8, 8), width=4)
+    x = torch.randn(1, 2, 8, 8, generator=torch.Generator().manual_seed(0))
+    t = torch.zeros(())
+    torch.testing.assert_close(net(t, x.roll((3, 5), (2, 3))), net(t, x).roll((3, 5), (2, 3)))
+
+
+def test_bad_input() -> None:
+    with pytest.raises(SettingsError, match="backbone='conv'"):
+        MLP((2, 32, 32))
+    with pytest.raises(SettingsError, match="conv backbone takes"):
+        PeriodicConv((2,))
+    with pytest.raises(SettingsError, match="odd kernel"):
+        PeriodicConv((2, 8), kernel=4)
+    with pytest.raises(SettingsError, match="width >= 1"):
+        MLP((2,), width=0)

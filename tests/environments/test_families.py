@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+import leads
+from leads.environments import EnvironmentFamily, families
+from leads.environments.gray_scott import GrayScott
+from leads.errors import DataError, SettingsError, ShapeError, UnknownNameError
+from leads.testing import check_system
+
+
+@pytest.mark.parametrize("name", leads.list_families())
+def test_contract(name: str) -> None:
+    family = leads.make(name)
+    check_system(family.system, family.seen[:2], family.times[:4])
+
+
+def test_contract_of_a_user_system(diffusion: EnvironmentFamily) -> None:
+    check_system(diffusion.system, diffusion.seen, diffusion.times)
+
+
+@pytest.mark.parametrize(
+    ("name", "split", "seen", "unseen", "frames", "test_frames", "train"),
+    [
+        ("lotka_volterra", "coda", 9, 4, 20, 20, 4),
+        ("lotka_volterra", "leads", 10, 4, 20, 20, 1),
+        ("lotka_volterra", "geps", 8, 4, 20, 40, 4),
+        ("gray_scott", "coda", 4, 4, 10, 10, 1),
+        ("gray_scott", "leads", 3, 4, 10, 10, 1),
+        ("gray_scott", "geps", 4, 4, 20, 40, 1),
+    ],
+)
+def test_published_splits(
+    name: str, split: str, seen: int, unseen: int, frames: int, test_frames: int, train: int
+) -> None:
+    f = leads.make(name, split=split)
+    assert (len(f.seen), len(f.unseen), len(f.times), len(f.horizon_times)) == (seen, unseen, frames, test_frames)
+    assert (f.budget.train, f.budget.test, f.budget.adapt) == (train, 32, 1)
+
+
+def test_published_values() -> None:
+    lv = leads.make("lotka_volterra")
+    assert set(map(tuple, lv.seen[:, [1, 3]].tolist())) == {(b, d) for b in (0.5, 0.75, 1) for d in (0.5, 0.75, 1)}
+    assert set(map(tuple, lv.unseen[:, [1, 3]].tolist())) == {(b, d) for b in (0.625, 1.125) for d in (0.625, 1.125)}
+    assert lv.times[1] == 0.5
+    gs = leads.make("gray_scott")
+    assert set(map(tuple, gs.seen.tolist())) == {(f, k) for f in (0.03, 0.039) for k in (0.058, 0.062)}
+    assert gs.times[-1] == 360
+
+
+def test_laplacian_is_the_nine_point_stencil() -> None:
+    x = torch.from_numpy(np.random.RandomState(0).rand(2, 32, 32))
+    edges = sum(np.roll(x.numpy(), s, a) for s in (1, -1) for a in (1, 2))
+    corners = sum(np.roll(x.numpy(), (s, r), (1, 2)) for s in (1, -1) for r in (1, -1))
+    expected = -3 * x.numpy() + 0.5 * edges + 0.25 * corners
+    np.testing.assert_allclose(GrayScott(32).laplacian(x).numpy(), expected, atol=1e-13)
+
+
+def test_gray_scott_initial_states_have_three_blocks() -> None:
+    x = GrayScott(32).sample_x0(5, np.random.RandomState(0))
+    assert set(x[:, 1].unique().tolist()) == {0.05, 1.0}
+    assert bool(((x[:, 1] == 1).flatten(1).sum(1) <= 27).all())
+
+
+@pytest.mark.parametrize("name", leads.list_families())
+def test_fresh_environments(name: str) -> None:
+    f = leads.make(name)
+    low, high = torch.tensor(f.distribution.low), torch.tensor(f.distribution.high)
+    inside, outside = f.sample(50, "inside", 3), f.sample(50, "outside", 3)
+    assert bool(((inside >= low) & (inside <= high)).all())
+    assert bool(((outside < low) | (outside > high)).any(1).all())
+    f.system.check_parameters(outside)
+    assert torch.equal(inside, f.sample(50, "inside", 3))
+
+
+def test_bad_input(lotka: EnvironmentFamily) -> None:
+    with pytest.raises(UnknownNameError, match="Did you mean 'lotka_volterra'"):
+        leads.make("lotka_voltera")
+    with pytest.raises(UnknownNameError, match="Did you mean 'coda'"):
+        leads.make("lotka_volterra", split="codas")
+    with pytest.raises(SettingsError, match="unexpected keyword"):
+        leads.make("lotka_volterra", spilt="coda")
+    with pytest.raises(SettingsError, match="at least 10"):
+        leads.make("gray_scott", size=4)
+    with pytest.raises(DataError, match="beta of environment 1"):
+        replace(lotka, seen=torch.tensor([[0.5, 0.5, 0.5, 0.5], [0.5, -1.0, 0.5, 0.5]], dtype=torch.float64))
+    with pytest.raises(ShapeError, match="alpha, beta"):
+        lotka.system.check_parameters(torch.ones(2, 3))
+    x0 = torch.ones(9, 1, 2, dtype=torch.float64)
+    x0[3] = float("nan")
+    with pytest.raises(DataError, match="NaN"):
+        lotka.system.simulate(x0, lotka.seen, lotka.times)
+    with pytest.raises(ShapeError, match="E, N, 2"):
+        lotka.system.simulate(x0[0], lotka.seen, lotka.times)
+    with pytest.raises(SettingsError, match="registered already"):
+        families.register("lotka_volterra")(lambda: lotka)
+    with pytest.raises(UnknownNameError):
+        lotka.sample(2, "insde", 0)  # type: ignore[arg-type]

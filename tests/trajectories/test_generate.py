@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy.integrate import solve_ivp
+
+import leads
+from leads.environments import Budget, EnvironmentFamily
+from leads.errors import FileError, UnknownNameError
+from leads.trajectories import cache as cache_module
+from leads.trajectories import simulate
+from leads.trajectories.cache import write_whole
+
+
+def small(family: EnvironmentFamily, **budget: int) -> EnvironmentFamily:
+    return replace(family, budget=Budget(**{"train": 2, "test": 2, "valid": 1, "adapt": 1, "adapt_test": 2, **budget}))
+
+
+def test_same_seed_same_bits_whatever_the_budget(lotka: EnvironmentFamily) -> None:
+    a, b = leads.generate(small(lotka), cache=False), leads.generate(small(lotka, train=4), cache=False)
+    assert torch.equal(a.train.states, b.train.states[:, :2])
+    assert not torch.equal(a.train.states, leads.generate(small(lotka), seed=1, cache=False).train.states)
+
+
+def test_published_initial_states(lotka: EnvironmentFamily) -> None:
+    data = leads.generate(small(lotka), cache=False)
+    np.random.seed(1)
+    np.testing.assert_allclose(data.train.initial[0, 1].numpy(), np.random.uniform(1, 2, 2), rtol=1e-6)
+    np.random.seed(2**31 - 1)
+    np.testing.assert_allclose(data.test.initial[4, 0].numpy(), np.random.uniform(1, 2, 2), rtol=1e-6)
+    assert torch.equal(data.train.initial[0], data.train.initial[5])
+    assert torch.equal(data.adapt.initial[0, 0], data.train.initial[0, 0])
+    sets = [data.train, data.valid, data.test]
+    assert len({tuple(x) for s in sets for x in s.initial[0].tolist()}) == sum(s.n_trajectories for s in sets)
+
+
+def test_exact_data_agree_with_scipy(lotka: EnvironmentFamily) -> None:
+    data = leads.generate(small(lotka), cache=False, dtype=torch.float64)
+    a, b, g, d = lotka.seen[3].tolist()
+    rhs = lambda t, y: [a * y[0] - b * y[0] * y[1], d * y[0] * y[1] - g * y[1]]
+    truth = solve_ivp(
+        rhs, (0, 9.5), data.train.initial[3, 1].numpy(), method="DOP853", t_eval=lotka.times, rtol=1e-12, atol=1e-12
+    )
+    np.testing.assert_allclose(data.train.states[3, 1].numpy(), truth.y.T, atol=1e-9)
+
+
+def test_published_fidelity_is_scipys_default(lotka: EnvironmentFamily) -> None:
+    data = leads.generate(small(lotka), fidelity="published", cache=False, dtype=torch.float64)
+    a, b, g, d = lotka.seen[3].tolist()
+    rhs = lambda t, y: [a * y[0] - b * y[0] * y[1], d * y[0] * y[1] - g * y[1]]
+    truth = solve_ivp(rhs, (0, 10), data.train.initial[3, 1].numpy(), t_eval=lotka.times)
+    np.testing.assert_allclose(data.train.states[3, 1].numpy(), truth.y.T, atol=1e-12)
+
+
+def test_published_labels_carry_the_known_error(lotka: EnvironmentFamily) -> None:
+    family = small(lotka, test=32)
+    a = leads.generate(family, fidelity="published", cache=False)
+    b = leads.generate(family, cache=False)
+    assert 9e-6 < float((a.test.states - b.test.states).square().mean()) < 1.1e-5
+
+
+def test_cache_is_used_and_damage_is_repaired(lotka: EnvironmentFamily, tmp_path: Path) -> None:
+    first = leads.generate(small(lotka), cache=tmp_path)
+    files = sorted(tmp_path.iterdir())
+    assert len(files) == 5
+    stamp = [f.stat().st_mtime_ns for f in files]
+    again = leads.generate(small(lotka), cache=tmp_path)
+    assert [f.stat().st_mtime_ns for f in files] == stamp
+    assert torch.equal(first.test.states, again.test.states)
+    files[0].write_bytes(files[0].read_bytes()[:100])
+    with pytest.warns(UserWarning, match="damaged"):
+        leads.generate(small(lotka), cache=tmp_path)
+    leads.generate(small(lotka), seed=3, cache=tmp_path)
+    assert len(list(tmp_path.iterdir())) == 10
+
+
+def test_a_failed_write_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.bin"
+    write_whole(path, b"old")
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(cache_module.os, "fsync", full)
+    with pytest.raises(FileError, match="No space left"):
+        write_whole(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_simulate_estimates_its_error(lotka: EnvironmentFamily) -> None:
+    x0 = lotka.system.sample_x0(3, np.random.RandomState(0))
+    data = simulate(lotka.system, lotka.sample(5, "inside", 0), x0, lotka.times)
+    assert data.states.shape == (5, 3, 20, 2)
+    assert 0 < data.attributes["error_estimate"] < 1e-8
+
+
+def test_unknown_fidelity(lotka: EnvironmentFamily) -> None:
+    with pytest.raises(UnknownNameError, match="Did you mean 'published'"):
+        leads.generate(lotka, fidelity="publishd")  # type: ignore[arg-type]
