@@ -20,7 +20,8 @@ bench: install
 	$(RUN)/python benchmarks/simulation.py
 
 docs: install
-	$(VENV)/bin/python docs/build.py
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	$(VENV)/bin/pdoc --math -o docs/_build leads
 
 install: $(VENV)/.installed
 

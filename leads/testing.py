@@ -25,8 +25,8 @@ from leads.trajectories import Trajectories
 
 def _same(a: Tensor, b: Tensor, what: str, tolerance: float = 1e-10) -> None:
     """Raise AssertionError unless two tensors agree relative to their size."""
-    worst = float((a - b).abs().max())
-    if a.shape != b.shape or not worst <= tolerance * max(1.0, float(b.abs().max())):
+    worst = float((a - b).detach().abs().max())
+    if a.shape != b.shape or not worst <= tolerance * max(1.0, float(b.detach().abs().max())):
         raise AssertionError(f"{what}: shapes {tuple(a.shape)} and {tuple(b.shape)}, largest difference {worst:.3g}.")
 
 

@@ -1,0 +1,111 @@
+"""Put the measured results and the picture into the README.
+
+    python benchmarks/readme.py
+
+Reads benchmarks/results/*.json and, where present, runs/lotka_volterra_coda_exact/seed0 for the picture.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import leads
+from leads.evaluation import Table, figures
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
+TITLES = {
+    "lotka_volterra_coda_exact": "Lotka-Volterra, CoDA, exact data",
+    "lotka_volterra_coda_published": "Lotka-Volterra, CoDA, published-fidelity data",
+    "gray_scott_coda_exact": "Gray-Scott, CoDA, exact data",
+}
+PUBLISHED = {"lotka": "1.35e-05 / 1.24e-05", "gray_": "9.0e-04 / 7.4e-04"}
+
+
+def errors() -> str:
+    rows = []
+    for name, title in TITLES.items():
+        path = RESULTS / f"{name}.json"
+        if not path.exists():
+            continue
+        result = json.loads(path.read_text())
+        cells = []
+        for protocol in ("in_domain", "adaptation"):
+            s = result["summary"][protocol]["all"]["mse"]
+            cells.append(f"{s['mean']:.2e}" + (f" ± {s['std']:.1e}" if s["seeds"] > 1 else ""))
+        seconds = sum(r["seconds"] for r in result["seeds"]) / len(result["seeds"])
+        seeds = ", ".join(str(r["seed"]) for r in result["seeds"])
+        date = result["provenance"]["date"][:10]
+        rows.append([title, *cells, PUBLISHED[name[:5]], f"{seconds:.0f} s", seeds, date])
+    columns = [
+        "experiment",
+        "in-domain MSE",
+        "adapted MSE",
+        "best published (CoDA-l1)",
+        "training a seed",
+        "seeds",
+        "date",
+    ]
+    return Table(columns, rows).markdown()
+
+
+def speed() -> str:
+    rows = []
+    path = RESULTS / "speed.json"
+    if path.exists():
+        result = json.loads(path.read_text())
+        for r in result["steps"]:
+            rows.append(
+                [f"CoDA step, {r['case']}", f"{r['ms']:.1f} ms", f"{r['reference_ms']:.0f} ms", f"{r['ratio']:.1f}x"]
+            )
+        a = result["adaptation"]
+        rows.append(
+            [
+                f"adapting 4 environments ({a['iterations']} iterations)",
+                f"{a['seconds'] * 1e3:.0f} ms",
+                "hundreds of 52 ms steps",
+                "",
+            ]
+        )
+    path = RESULTS / "simulation.json"
+    if path.exists():
+        for r in json.loads(path.read_text())["rows"]:
+            label = f"simulating {r['family']}, error {r['our_error']:.0e}"
+            rows.append(
+                [
+                    label,
+                    f"{r['our_seconds']:.2f} s",
+                    f"{r['scipy_seconds']:.1f} s (SciPy {r['scipy']})",
+                    f"{r['ratio']:.0f}x",
+                ]
+            )
+    return Table(["work, one core", "leads", "reference", "ratio"], rows).markdown()
+
+
+def picture() -> None:
+    folder = ROOT / "runs" / "lotka_volterra_coda_exact" / "seed0"
+    if not folder.exists():
+        return
+    data = leads.generate(leads.make("lotka_volterra"))
+    adapted = leads.Adapted.load(folder / "adapted.safetensors")
+    seen = leads.trained(leads.load_model(folder / "model.safetensors"), data.train.parameters)
+    forecast = adapted.forecast(data.adapt_test.initial, data.adapt_test.times)
+    figures.trajectories(forecast, data.adapt_test, 3).savefig(ROOT / "docs" / "forecasts.png", dpi=110)
+    figures.context_plane(seen, adapted, 1, "beta").savefig(ROOT / "docs" / "contexts.png", dpi=110)
+
+
+def main() -> None:
+    path = ROOT / "README.md"
+    text = path.read_text()
+    for mark, table in (("errors", errors()), ("speed", speed())):
+        text = re.sub(
+            rf"(<!-- {mark} -->\n).*?(<!-- /{mark} -->)", lambda m, t=table: m[1] + t + "\n" + m[2], text, flags=re.S
+        )
+    path.write_text(text)
+    picture()
+
+
+if __name__ == "__main__":
+    main()
