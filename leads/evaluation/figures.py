@@ -113,7 +113,7 @@ def context_plane(seen: Adapted, new: Adapted | None = None, parameter: int | No
     if values:
         figure.colorbar(dots, ax=ax, label=name or "parameter")
     ax.set(xlabel="context, first direction", ylabel="context, second direction")
-    ax.legend(frameon=False, fontsize=8)
+    figure.legend(loc="outside upper center", ncols=2, frameon=False, fontsize=8)
     return figure
 
 
