@@ -66,16 +66,26 @@ def run_seed(args: argparse.Namespace, seed: int, data: Any, family: Any) -> dic
         seed=seed,
         **pairs(args.model),
     )
-    fitted = leads.fit(model, data.train, data.valid, run_dir=folder, seed=seed, **pairs(args.trainer))
+    if args.as_is:
+        model = leads.load_model(folder / "model.safetensors")
+        history = json.loads((folder / "history.json").read_text())
+        best = min(history, key=lambda r: r["valid"])
+        trained = {
+            "seconds": history[-1]["seconds"],
+            "best_step": best["step"],
+            "best_valid": best["valid"],
+            "stopped_at": history[-1]["step"],
+        }
+    else:
+        fitted = leads.fit(model, data.train, data.valid, run_dir=folder, seed=seed, **pairs(args.trainer))
+        trained = {"seconds": fitted.seconds, "best_step": fitted.best_step, "best_valid": fitted.best_valid}
     horizon = float(family.times[-1])
     seen = leads.trained(model, data.train.parameters)
     adapted = leads.adapt(model, data.adapt, **pairs(args.adapt))
     adapted.save(folder / "adapted.safetensors")
     row = {
         "seed": seed,
-        "seconds": fitted.seconds,
-        "best_step": fitted.best_step,
-        "best_valid": fitted.best_valid,
+        **trained,
         "adaptation": {k: v for k, v in adapted.info.items() if k != "losses"},
         "in_domain": leads.evaluate(seen, data.test, horizon).to_dict(),
         "adapted": leads.evaluate(adapted, data.adapt_test, horizon).to_dict(),
@@ -93,6 +103,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--fidelity", default="exact")
     parser.add_argument("--backbone", default="mlp")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--as-is", action="store_true", help="evaluate the best weights that a stopped run left")
     for group in ("network", "model", "trainer", "adapt"):
         parser.add_argument(f"--{group}", nargs="*", default=[], metavar="NAME=VALUE")
     args = parser.parse_args(arguments)

@@ -69,6 +69,11 @@ def levenberg_marquardt(model: DecomposedDynamics, data: Segments, start: Contex
         hessian, gradient = _normal(jacobian, residual, best - origin, settings.prior, count)
         scale = hessian.diagonal(dim1=1, dim2=2).clamp_min(1e-12)
         step = torch.linalg.solve(hessian + torch.diag_embed(damping[:, None] * scale), -gradient)
+        # What a full Gauss-Newton step promises: once it is nothing, no damping will find more.
+        full = torch.linalg.solve(hessian + torch.diag_embed(1e-12 * scale), -gradient)
+        converged |= -(full * gradient).sum(1) <= settings.tolerance * cost
+        if bool(converged.all()):
+            break
         step = torch.where(converged[:, None], torch.zeros_like(step), step)
         trial = best + step
         new_residual, new_jacobian = _linearise(model, data, trial, start)
@@ -84,8 +89,6 @@ def levenberg_marquardt(model: DecomposedDynamics, data: Segments, start: Contex
         converged |= (better & (decrease < settings.tolerance)) | (damping >= 1e8)
         damping = torch.where(better, damping / 10, damping * 10).clamp(LOW, HIGH)
         losses.append(cost.tolist())
-        if bool(converged.all()):
-            break
     covariance = _covariance(jacobian, residual, count, d)
     return Fit(best, covariance, residual.square().sum(1) / count, converged, len(losses) - 1, losses)
 

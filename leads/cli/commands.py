@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal, get_args, get_type_hints
 
 import typer
+
+from leads.cli.completion import complete_override
+
+if TYPE_CHECKING:
+    from leads.environments import EnvironmentFamily
 
 app = typer.Typer(
     help="Learn the dynamics of physical systems and generalise them across environments. --debug shows tracebacks.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 
 @app.command("list")
@@ -24,19 +29,28 @@ def list_() -> None:
     from leads.adapters import adapters
     from leads.algorithms import algorithms
     from leads.backbones import backbones
-    from leads.environments import list_families, make
+    from leads.environments import list_families
     from leads.evaluation import metrics
     from leads.integrators import methods
 
     console = Console()
-    table = Table("family", "state", "parameters", "seen", "unseen", "frames", title="Families (default split)")
+    table = Table("family", "split", "state", "parameters", "seen", "unseen", "frames", title="Families")
     for name in list_families():
-        f = make(name)
-        names = ", ".join(p.name for p in f.system.parameters)
-        table.add_row(name, str(f.system.state_shape), names, str(len(f.seen)), str(len(f.unseen)), str(len(f.times)))
+        for f in _variants(name):
+            names = ", ".join(p.name for p in f.system.parameters)
+            counts = (str(len(f.seen)), str(len(f.unseen)), str(len(f.times)))
+            table.add_row(name, f.split, str(f.system.state_shape), names, *counts)
     console.print(table)
     for kind in (backbones, adapters, algorithms, metrics, methods):
         console.print(f"[bold]{kind.kind}s[/]: {', '.join(kind)}")
+
+
+def _variants(name: str) -> list[EnvironmentFamily]:
+    """The family once for every split that its factory names in the type of its argument ``split``."""
+    from leads.environments import families, make
+
+    named = get_args(get_type_hints(families[name]).get("split"))
+    return [make(name, split=split) for split in named] or [make(name)]
 
 
 @app.command()
@@ -60,24 +74,29 @@ def generate(
         typer.echo(f"{path}: {trajectories!r}")
 
 
-@app.command(context_settings=PASS_ON)
+@app.command(context_settings={"ignore_unknown_options": True})
 def fit(
-    context: typer.Context,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(help="Hydra overrides: group=choice or setting=value", autocompletion=complete_override),
+    ] = None,
     multirun: Annotated[bool, typer.Option("-m", "--multirun", help="sweep over comma-separated values")] = False,
 ) -> None:
-    """Train as described by Hydra overrides, e.g. experiment=lotka_volterra_coda trainer.steps=2000 seed=1.
+    """Train, adapt and evaluate as described by overrides; a killed run goes on where it was.
+
+    leads fit experiment=lotka_volterra_coda trainer.steps=2000 seed=1
 
     With -m, several values sweep: leads fit -m experiment=lotka_volterra_coda seed=0,1,2
     """
     from leads.cli.hydra import compose, sweep
+    from leads.experiment import Run, run_fit
 
+    given = overrides or []
     if multirun:
-        sweep(context.args)
+        sweep(given)
         return
-    from leads.experiment import run_evaluate, run_fit
-
-    folder = run_fit(compose(context.args), "leads fit " + " ".join(context.args))
-    for name, result in run_evaluate(folder).items():
+    folder = run_fit(compose(given), shlex.join(["leads", "fit", *given]))
+    for name, result in Run(folder).evaluation().items():
         typer.echo(f"\n{name}\n{result}")
     typer.echo(f"\nrun folder: {folder}")
 
@@ -102,19 +121,14 @@ def adapt(
 @app.command()
 def evaluate(
     run: Annotated[Path, typer.Argument(help="a run folder")],
-    format: Annotated[str, typer.Option(help="text, json, markdown or latex")] = "text",
+    format: Annotated[Literal["text", "json", "markdown", "latex"], typer.Option(help="of the table")] = "text",
 ) -> None:
     """Score a run on the test sets of its family: seen environments, and unseen ones after adaptation."""
     import json
 
-    from leads.errors import UnknownNameError
     from leads.evaluation import Table
     from leads.experiment import run_evaluate
-    from leads.registry import nearest
 
-    known = ("text", "json", "markdown", "latex")
-    if format not in known:
-        raise UnknownNameError(f"No format is named {format!r}. {nearest(format, known)}")
     results = run_evaluate(run)
     if format == "json":
         typer.echo(json.dumps({k: v.to_dict() for k, v in results.items()}, indent=1))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import product
+from typing import Literal
 
 import numpy as np
 import torch
@@ -109,7 +110,7 @@ _SPLITS = {
 
 
 @register("gray_scott")
-def gray_scott(split: str = "coda", size: int = 32) -> EnvironmentFamily:
+def gray_scott(split: Literal["coda", "leads", "geps"] = "coda", size: int = 32) -> EnvironmentFamily:
     """Gray-Scott on a periodic grid, 10 frames 40 apart (GEPS: 20 frames 10 apart, tested on 40).
 
     Args:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import product
+from typing import Literal
 
 import numpy as np
 import torch
@@ -85,7 +86,7 @@ _SPLITS = {
 
 
 @register("lotka_volterra")
-def lotka_volterra(split: str = "coda") -> EnvironmentFamily:
+def lotka_volterra(split: Literal["coda", "leads", "geps"] = "coda") -> EnvironmentFamily:
     """Lotka-Volterra on 20 frames, dt = 0.5 (the published horizon T = 10 is not itself a frame).
 
     Args:
