@@ -1,6 +1,7 @@
 # make demo and make test need nothing but Python >= 3.11.
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 VENV := .venv
+MODULES = $(shell find leads -name '*.py' ! -name '__main__.py' ! -path 'leads/configs/*' | sed 's,/__init__,,; s,\.py$$,,; s,/,.,g' | sort)
 RUN := OMP_NUM_THREADS=1 $(VENV)/bin
 
 .PHONY: demo test lint bench docs clean install
@@ -21,13 +22,14 @@ bench: install
 
 docs: install
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
-	$(VENV)/bin/pdoc --math -o docs/_build leads
+	$(VENV)/bin/pdoc --math -o docs/_build $(MODULES)
+	@echo "The reference: docs/_build/leads.html"
 
 install: $(VENV)/.installed
 
 $(VENV)/.installed: setup.cfg setup.py constraints.txt
 	@test -n "$(PYTHON)" || { echo "leads needs Python 3.11 or newer; install it, or say make PYTHON=/path/to/python3.11"; exit 1; }
-	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	@test -x $(VENV)/bin/pip || $(PYTHON) -m venv --clear $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
 	touch $@
 

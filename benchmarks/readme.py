@@ -18,7 +18,8 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 TITLES = {
     "lotka_volterra_coda_exact": "Lotka-Volterra, CoDA, exact data",
-    "lotka_volterra_coda_published": "Lotka-Volterra, CoDA, published-fidelity data",
+    "lotka_volterra_coda_published": "Lotka-Volterra, CoDA, published-fidelity data, 24,000 steps (best on validation)",
+    "lotka_volterra_coda_published_8k": "the same with 8,000 steps",
     "gray_scott_coda_exact": "Gray-Scott, CoDA, exact data",
 }
 PUBLISHED = {"lotka": "1.35e-05 / 1.24e-05", "gray_": "9.0e-04 / 7.4e-04"}

@@ -25,6 +25,7 @@ import torch
 import leads
 from leads.evaluation import Evaluation, aggregate
 from leads.evaluation.report import RunReport, write_report
+from leads.training.files import model_from, read_tensors
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -67,15 +68,12 @@ def run_seed(args: argparse.Namespace, seed: int, data: Any, family: Any) -> dic
         **pairs(args.model),
     )
     if args.as_is:
-        model = leads.load_model(folder / "model.safetensors")
-        history = json.loads((folder / "history.json").read_text())
-        best = min(history, key=lambda r: r["valid"])
-        trained = {
-            "seconds": history[-1]["seconds"],
-            "best_step": best["step"],
-            "best_valid": best["valid"],
-            "stopped_at": history[-1]["step"],
-        }
+        tensors, saved = read_tensors(folder / "checkpoint.safetensors", "checkpoint")
+        best = {k.removeprefix("best."): v for k, v in tensors.items() if k.startswith("best.")}
+        model, state = model_from(best, saved, folder), saved["state"]
+        leads.save_model(model, folder / "model.safetensors")
+        (folder / "history.json").write_text(json.dumps(state["history"]))
+        trained = {k: state[k] for k in ("seconds", "best_step", "best_valid")} | {"stopped_at": state["step"]}
     else:
         fitted = leads.fit(model, data.train, data.valid, run_dir=folder, seed=seed, **pairs(args.trainer))
         trained = {"seconds": fitted.seconds, "best_step": fitted.best_step, "best_valid": fitted.best_valid}
@@ -103,7 +101,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--fidelity", default="exact")
     parser.add_argument("--backbone", default="mlp")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--as-is", action="store_true", help="evaluate the best weights that a stopped run left")
+    parser.add_argument("--as-is", action="store_true", help="evaluate the best weights in a stopped run's checkpoint")
     for group in ("network", "model", "trainer", "adapt"):
         parser.add_argument(f"--{group}", nargs="*", default=[], metavar="NAME=VALUE")
     args = parser.parse_args(arguments)

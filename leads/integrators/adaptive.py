@@ -41,7 +41,9 @@ def integrate_adaptive(
 
     check_times(times)
     if adjoint and not isinstance(field, nn.Module):
-        raise SettingsError("The adjoint needs the field as a torch.nn.Module, to know which parameters receive gradients.")
+        raise SettingsError(
+            "The adjoint needs the field as a torch.nn.Module, to know which parameters receive gradients."
+        )
     solve = odeint_adjoint if adjoint else odeint
     try:
         states: Tensor = solve(field, x0, times.to(x0), method=method, rtol=rtol, atol=atol)
