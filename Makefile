@@ -22,7 +22,7 @@ bench: install
 
 docs: install
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
-	$(VENV)/bin/pdoc --math -o docs/_build $(MODULES)
+	PYTHONWARNINGS=ignore $(VENV)/bin/pdoc --math -o docs/_build $(MODULES)
 	@echo "The reference: docs/_build/leads.html"
 
 install: $(VENV)/.installed

@@ -46,7 +46,8 @@ class TensorBoardLogger:
             if points:
                 axes.plot(*zip(*points, strict=True), label=name)
         axes.set(xlabel="step", ylabel="mean square error", yscale="log")
-        axes.legend()
+        if axes.lines:
+            axes.legend()
         return figure
 
 
