@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,8 @@ from torch import Tensor
 
 from leads.algorithms import from_recipe
 from leads.dynamics import DecomposedDynamics
-from leads.errors import CheckpointError, LeadsError
+from leads.errors import CheckpointError, FileError, LeadsError
+from leads.trajectories.cache import write_whole
 
 #: Raised whenever files of earlier versions can no longer be read.
 FORMAT = 1
@@ -30,20 +30,10 @@ def write_tensors(path: str | Path, tensors: Mapping[str, Tensor], description: 
     path = Path(path)
     header = {"leads": json.dumps({"format": FORMAT, "kind": kind, **description})}
     plain = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(part, "wb") as file:
-            file.write(save(plain, metadata=header))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    except OSError as error:
-        raise CheckpointError(
-            f"Could not write {path}: {error}. The file that was there before is untouched."
-        ) from error
-    finally:
-        part.unlink(missing_ok=True)
+        write_whole(path, save(plain, metadata=header))
+    except FileError as error:
+        raise CheckpointError(str(error)) from error
 
 
 def read_tensors(path: str | Path, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:

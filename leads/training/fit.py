@@ -22,6 +22,7 @@ from leads.training.logging import Logger, ProgressBar, TensorBoardLogger
 from leads.training.optimisation import WeightAverage, make_optimizer, rate
 from leads.training.settings import TrainerSettings
 from leads.trajectories import Trajectories
+from leads.trajectories.cache import write_whole
 
 
 @dataclass(frozen=True)
@@ -177,7 +178,7 @@ class _Run:
         self.model.load_state_dict(self.best)
         if self.folder is not None and self.model.recipe:
             save_model(self.model, self.folder / "model.safetensors")
-            _write_json(self.folder / "history.json", self.history)
+            write_whole(self.folder / "history.json", json.dumps(self.history, indent=1).encode())
 
     def _checkpoint(self) -> None:
         if self.folder is None:
@@ -225,9 +226,3 @@ def _diverged(step: int, per_environment: Tensor) -> DivergenceError:
 
 def _flat(recipe: dict[str, Any]) -> dict[str, Any]:
     return {f"model.{k}": v for k, v in recipe.items()}
-
-
-def _write_json(path: Path, value: Any) -> None:
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(json.dumps(value, indent=1))
-    part.replace(path)

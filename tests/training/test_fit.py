@@ -179,7 +179,7 @@ def test_damaged_and_foreign_model_files(data: DataSplits, tmp_path: Path, monke
     def full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(files.os, "fsync", full)
+    monkeypatch.setattr("os.fsync", full)
     with pytest.raises(CheckpointError, match="No space left"):
         leads.save_model(model, path)
     assert path.read_bytes() == good
