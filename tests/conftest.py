@@ -26,7 +26,6 @@ class Diffusion(System):
     channels = (Channel("u"),)
     parameters = (Parameter("D", "1/time", 0.0, 1.0),)
     grid = Grid((8,), (1.0,), ("x",))
-    reference_rate = 2.0
 
     def rhs(self, t: torch.Tensor, x: torch.Tensor, p: torch.Tensor) -> torch.Tensor:
         (d,) = self.split(p)

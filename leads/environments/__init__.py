@@ -4,6 +4,7 @@ from importlib import import_module
 from pkgutil import iter_modules
 
 from leads.environments.family import Box, Budget, EnvironmentFamily, families, list_families, make, register
+from leads.environments.grid_system import GridSystem
 from leads.environments.system import Channel, Grid, Parameter, System
 
 for _module in iter_modules(__path__):
@@ -15,6 +16,7 @@ __all__ = [
     "Channel",
     "EnvironmentFamily",
     "Grid",
+    "GridSystem",
     "Parameter",
     "System",
     "families",

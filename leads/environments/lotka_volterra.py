@@ -31,7 +31,6 @@ class LotkaVolterra(System):
         Parameter("gamma", "1/time", 0.01, 3.0, "predator death rate"),
         Parameter("delta", "1/time", 0.01, 3.0, "predator growth per prey"),
     )
-    reference_rate = 10.0
 
     def rhs(self, t: Tensor, x: Tensor, p: Tensor) -> Tensor:
         del t

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf
 from typing import ClassVar
@@ -11,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from leads.errors import DataError, SettingsError, ShapeError
-from leads.integrators import integrate
+from leads.errors import DataError, DivergenceError, SettingsError, ShapeError
+from leads.integrators import integrate_each, interpolate_each, tableau
 
 
 @dataclass(frozen=True)
@@ -60,8 +61,10 @@ class System(ABC):
     channels: ClassVar[tuple[Channel, ...]]
     parameters: ClassVar[tuple[Parameter, ...]]
     grid: Grid | None = None
-    #: Steps of the reference integrator (order 8) per unit of time at reference accuracy.
-    reference_rate: float = 20.0
+    #: How reference solutions are made: an adaptive method, and the tolerances of its steps.
+    method: str = "dop853"
+    rtol: float = 1e-10
+    atol: float = 1e-12
 
     @property
     def state_shape(self) -> tuple[int, ...]:
@@ -73,7 +76,7 @@ class System(ABC):
         """Time derivative.
 
         Args:
-            t: time, shape ``()``.
+            t: time, shape ``()``, or leading axes like those of ``p``.
             x: states, shape ``(..., C, *X)``.
             p: parameters, shape ``(..., P)`` with leading axes that broadcast against those of ``x``.
 
@@ -94,10 +97,18 @@ class System(ABC):
         del x, p
         return None
 
+    def diagnostics(self, x: Tensor, p: Tensor) -> dict[str, Tensor]:
+        """Quantities that physicists watch (energy, enstrophy, mass ...), by name, each of shape ``(...)``.
+
+        By default the invariant, where there is one.
+        """
+        conserved = self.invariant(x, p)
+        return {} if conserved is None else {"invariant": conserved}
+
     def simulate(self, x0: Tensor, p: Tensor, t: Tensor, *, refine: int = 1) -> Tensor:
         """Solve from ``x0`` at reference accuracy.
 
-        Every trajectory takes the same fixed steps, so its result does not depend on what is solved beside it.
+        A trajectory's result does not depend on what is solved beside it.
 
         Args:
             x0: initial states, shape ``(E, N, C, *X)``.
@@ -110,13 +121,52 @@ class System(ABC):
 
         Raises:
             ShapeError, DataError: inputs that do not fit the system, or parameters outside their range.
+            DivergenceError: a trajectory blows up; its environment, its number and the time are named.
         """
+        scale = refine ** (tableau(self.method).order + 1)
+        # Below the rounding of the states no step would ever be kept.
+        smallest = 20 * torch.finfo(x0.dtype).eps
+        rtol, atol = max(self.rtol / scale, smallest), max(self.atol / scale, smallest * self.atol / self.rtol)
+        return self._flat(x0, p, lambda x, q: self._solve(x, q, t, rtol, atol))
+
+    def simulate_published(self, x0: Tensor, p: Tensor, t: Tensor) -> Tensor:
+        """Solve as the published generators do, with their error; arguments and result as for :meth:`simulate`.
+
+        By default that is SciPy's RK45 at rtol 1e-3 and atol 1e-6, run one frame past the last one and interpolated
+        to the frames.
+        """
+        end = float(t[-1] + (t[-1] - t[-2])) if len(t) > 1 else float(t[-1]) + 1.0
+        return self._flat(x0, p, lambda x, q: interpolate_each(self.rhs, x, t, end, q))
+
+    def _flat(self, x0: Tensor, p: Tensor, solve: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+        """Check inputs and hand all trajectories to ``solve`` as one batch ``(B, C, *X)``, ``(B, P)``."""
         self.check_state(x0, leading=2)
         self.check_parameters(p)
-        p = p.to(x0)[:, None]
-        rate = self.reference_rate * refine
-        states = integrate(lambda s, x: self.rhs(s, x, p), x0, t, method="dop853", max_step=1.0 / rate)
-        return states.movedim(0, 2)
+        e, n = x0.shape[:2]
+        wide = p.to(x0)[:, None].expand(e, n, -1).flatten(0, 1)
+        try:
+            states = solve(x0.flatten(0, 1), wide)
+        except DivergenceError as error:
+            index = getattr(error, "trajectory", None)
+            if index is None:
+                raise
+            values = ", ".join(f"{q.name} = {float(v):g}" for q, v in zip(self.parameters, p[index // n], strict=True))
+            raise DivergenceError(
+                f"Trajectory {index % n} of environment {index // n} ({values}) of {type(self).__name__} blows up at "
+                f"t = {error.time:g}. Shorten the horizon, or choose other parameters or initial states."  # type: ignore[attr-defined]
+            ) from error
+        return states.movedim(0, 1).unflatten(0, (e, n))
+
+    def _solve(self, x0: Tensor, p: Tensor, t: Tensor, rtol: float, atol: float) -> Tensor:
+        """``(B, C, *X)``, ``(B, P)`` to ``(T, B, C, *X)``."""
+        # Sines and powers differ in their last bit between a full vector of the processor and what is left over, so
+        # that small states are filled up to whole vectors: the same numbers come out whatever the batch.
+        n = len(x0)
+        missing = -n % 64 if x0[:1].numel() < 64 and n else 0
+        if missing:
+            x0 = torch.cat([x0, x0[:1].expand(missing, *x0.shape[1:])])
+            p = torch.cat([p, p[:1].expand(missing, -1)])
+        return integrate_each(self.rhs, x0, t, p, method=self.method, rtol=rtol, atol=atol)[:, :n]
 
     def split(self, p: Tensor) -> tuple[Tensor, ...]:
         """The parameters one by one, each shaped to broadcast against one channel's field ``(..., *X)``."""

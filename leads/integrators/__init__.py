@@ -1,7 +1,18 @@
 """Advancing any field in time."""
 
 from leads.integrators.adaptive import integrate_adaptive
+from leads.integrators.each import integrate_each, interpolate_each
 from leads.integrators.fixed import Field, check_times, integrate
 from leads.integrators.tableaus import Tableau, methods, tableau
 
-__all__ = ["Field", "Tableau", "check_times", "integrate", "integrate_adaptive", "methods", "tableau"]
+__all__ = [
+    "Field",
+    "Tableau",
+    "check_times",
+    "integrate",
+    "integrate_adaptive",
+    "integrate_each",
+    "interpolate_each",
+    "methods",
+    "tableau",
+]

@@ -15,7 +15,7 @@ from leads.environments import System
 from leads.errors import FileError
 
 #: Raised when the numerics change in a way that the sources of the systems do not show.
-NUMERICS = 1
+NUMERICS = 2
 
 
 def cache_folder() -> Path:

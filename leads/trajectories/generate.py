@@ -60,7 +60,7 @@ def generate(
     Args:
         family: what :func:`leads.make` returns.
         seed: of the initial states.
-        fidelity: ``"exact"`` (order 8 at fixed steps, error far under float32) or ``"published"`` (SciPy's RK45 at its
+        fidelity: ``"exact"`` (error far under float32's) or ``"published"`` (SciPy's RK45 at its
             default tolerances, as the papers' generators, whose own error is as large as the best published errors on
             Lotka-Volterra). Numbers on the two kinds of data must not be compared.
         cache: keep the result under the user's cache folder (or the given one, or not at all).
@@ -167,7 +167,7 @@ def _solve(
 ) -> Trajectories:
     def make() -> Tensor:
         if fidelity == "published":
-            return published(system, parameters, x0, times)
+            return system.simulate_published(x0, parameters, times)
         return system.simulate(x0, parameters, times)
 
     system.check_state(x0, leading=2)
@@ -183,23 +183,3 @@ def _solve(
         grid=system.grid,
         attributes={**attributes, "content": key},
     )
-
-
-def published(system: System, parameters: Tensor, x0: Tensor, times: Tensor) -> Tensor:
-    """Solve as the papers' generators do: SciPy's RK45 at rtol 1e-3, atol 1e-6, one trajectory at a time."""
-    from scipy.integrate import solve_ivp
-
-    shape, grid = system.state_shape, times.double().numpy()
-    out = torch.empty(*x0.shape[:2], len(grid), *shape, dtype=torch.float64)
-    for e, p in enumerate(parameters):
-        for n, start in enumerate(x0[e]):
-
-            def rhs(t: float, y: np.ndarray, p: Tensor = p) -> np.ndarray:
-                x = torch.from_numpy(y).reshape(shape)
-                return system.rhs(torch.tensor(t, dtype=torch.float64), x, p).reshape(-1).numpy()
-
-            # The published grids end one step before the horizon, up to which their solver runs.
-            end = grid[-1] + (grid[-1] - grid[-2])
-            solution = solve_ivp(rhs, (grid[0], end), start.reshape(-1).numpy(), method="RK45", t_eval=grid)
-            out[e, n] = torch.from_numpy(np.ascontiguousarray(solution.y.T)).reshape(len(grid), *shape)
-    return out

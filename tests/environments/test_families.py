@@ -9,7 +9,7 @@ import torch
 import leads
 from leads.environments import EnvironmentFamily, families
 from leads.environments.gray_scott import GrayScott
-from leads.errors import DataError, SettingsError, ShapeError, UnknownNameError
+from leads.errors import DataError, DivergenceError, SettingsError, ShapeError, UnknownNameError
 from leads.testing import check_system
 
 
@@ -52,14 +52,6 @@ def test_published_values() -> None:
     assert gs.times[-1] == 360
 
 
-def test_laplacian_is_the_nine_point_stencil() -> None:
-    x = torch.from_numpy(np.random.RandomState(0).rand(2, 32, 32))
-    edges = sum(np.roll(x.numpy(), s, a) for s in (1, -1) for a in (1, 2))
-    corners = sum(np.roll(x.numpy(), (s, r), (1, 2)) for s in (1, -1) for r in (1, -1))
-    expected = -3 * x.numpy() + 0.5 * edges + 0.25 * corners
-    np.testing.assert_allclose(GrayScott(32).laplacian(x).numpy(), expected, atol=1e-13)
-
-
 def test_gray_scott_initial_states_have_three_blocks() -> None:
     x = GrayScott(32).sample_x0(5, np.random.RandomState(0))
     assert set(x[:, 1].unique().tolist()) == {0.05, 1.0}
@@ -100,3 +92,25 @@ def test_bad_input(lotka: EnvironmentFamily) -> None:
         families.register("lotka_volterra")(lambda: lotka)
     with pytest.raises(UnknownNameError):
         lotka.sample(2, "insde", 0)  # type: ignore[arg-type]
+
+
+def test_grid_systems_are_solved_alike_whatever_stands_beside() -> None:
+    system, p = GrayScott(12), leads.make("gray_scott").seen
+    x0 = system.sample_x0(3, np.random.RandomState(0)).expand(4, 3, 2, 12, 12)
+    t = torch.tensor([0.0, 5.0], dtype=torch.float64)
+    many = system.simulate(x0, p, t)
+    assert torch.equal(many[2:3, 1:2], system.simulate(x0[2:3, 1:2], p[2:3], t))
+    system.compile = True
+    torch.testing.assert_close(system.simulate(x0, p, t), many, rtol=1e-9, atol=1e-9)
+
+
+def test_a_blow_up_names_environment_and_trajectory() -> None:
+    class Explosion(GrayScott):
+        def rates(self, t: torch.Tensor, x: torch.Tensor, p: torch.Tensor) -> torch.Tensor:
+            return 100 * p[0] * x**2
+
+    x0 = torch.full((2, 3, 2, 10, 10), 0.01, dtype=torch.float64)
+    x0[1, 2] = 1.0
+    p = torch.tensor([[0.03, 0.06], [0.04, 0.06]], dtype=torch.float64)
+    with pytest.raises(DivergenceError, match=r"Trajectory 2 of environment 1 \(F = 0.04, k = 0.06\) .* t = 0.25"):
+        Explosion(10).simulate(x0, p, torch.tensor([0.0, 0.1, 1.0], dtype=torch.float64))

@@ -1,0 +1,283 @@
+"""Adaptive Runge-Kutta integration in which every trajectory of a batch chooses its own steps.
+
+A batch is advanced by whole attempts: every trajectory tries one step of its own length, keeps it or not, and picks the
+next length. No trajectory sees another's error, so a result does not depend on what is solved beside it, and a stiff
+trajectory does not slow the others' steps down. The controller is SciPy's, step for step.
+
+Lengths of steps are rounded to the eight bits of a bfloat16: the last bits of an error estimate depend on how its sum
+and its root were vectorised, hence on the size of the batch and on compilation, and must not reach the solution.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from leads.errors import DivergenceError, SettingsError
+from leads.integrators.fixed import check_times
+from leads.integrators.tableaus import Tableau, adaptive_tableau
+
+#: ``(t, x, *arguments) -> dx/dt``; ``t`` has one entry a trajectory.
+EachField = Callable[..., Tensor]
+SAFETY, SLOWEST, FASTEST = 0.9, 0.2, 10.0
+
+
+class State(NamedTuple):
+    """Where every trajectory of a batch stands: time, state, slope, next step, whether its last attempt failed."""
+
+    t: Tensor
+    x: Tensor
+    slope: Tensor
+    step: Tensor
+    failed: Tensor
+
+
+Attempt = Callable[..., tuple[Tensor, Tensor, Tensor, tuple[Tensor, ...]]]
+
+
+def make_attempt(
+    field: EachField, method: str = "dop853", *, batch_last: bool = False, keep_slopes: bool = False
+) -> Attempt:
+    """One attempted step of a whole batch, as a pure function that can be compiled.
+
+    Args:
+        field: see :func:`integrate_each`.
+        method: a method with an error estimate.
+        batch_last: whether trajectories are the last axis of states rather than the first.
+        keep_slopes: also return all slopes, for interpolation within the step.
+
+    Returns:
+        ``attempt(t, h, length, x, slope, rtol, atol, *arguments) -> (x, slope, error, slopes)`` with ``h`` of shape
+        ``(B,)`` and ``length`` the same in the dtype of ``x``. A trajectory whose error is not below one stays where it
+        was.
+    """
+    rule = adaptive_tableau(method)
+
+    def attempt(
+        t: Tensor, h: Tensor, length: Tensor, x: Tensor, slope: Tensor, rtol: float, atol: float, *arguments: Any
+    ) -> tuple[Tensor, Tensor, Tensor, tuple[Tensor, ...]]:
+        wide = _wide(length, x, batch_last)
+        slopes = [slope]
+        for row, c in zip(rule.a[1:], rule.c[1:], strict=True):
+            slopes.append(field(t + c * h, _combine(x, wide, row, slopes), *arguments))
+        new = _combine(x, wide, rule.b, slopes)
+        slopes.append(field(t + h, new, *arguments))
+        old, ends = x.detach(), new.detach()
+        error = _error(rule, old, ends, length.detach(), [k.detach() for k in slopes], rtol, atol, batch_last)
+        keep = _wide(error < 1, x, batch_last)
+        kept = tuple(slopes) if keep_slopes else ()
+        return torch.where(keep, new, x), torch.where(keep, slopes[-1], slope), error, kept
+
+    return attempt
+
+
+def _advance(
+    run: Attempt, rule: Tableau, state: State, target: Tensor, rtol: float, atol: float, *arguments: Any
+) -> tuple[State, tuple[Tensor, ...]]:
+    """Attempt a step, no trajectory past its ``target`` ``(B,)``, and choose the next lengths."""
+    t, x, slope, step, failed = state
+    left = target - t
+    lands = step >= left
+    h = torch.where(lands, left, step)
+    x, slope, error, slopes = run(t, h, h.to(x.dtype), x, slope, rtol, atol, *arguments)
+    error = torch.nan_to_num(error.double(), nan=torch.inf)
+    good = error < 1
+    factor = (SAFETY * error.clamp_min(1e-30) ** (-1 / (rule.error_order + 1))).clamp(SLOWEST, FASTEST)
+    # After a failure the next step does not grow. (Of a failed one the factor is below 1 as it is.)
+    longer = h * torch.where(failed, factor.clamp(max=1.0), factor)
+    landed = good & lands
+    # A step cut short to land on a target says nothing about how long the next may be.
+    longer = torch.where(landed, torch.maximum(step, longer), longer)
+    t = torch.where(good, torch.where(lands, target, t + h), t)
+    return State(t, x, slope, longer, ~good), slopes
+
+
+def integrate_each(
+    field: EachField,
+    x0: Tensor,
+    times: Tensor,
+    *arguments: Any,
+    method: str = "dop853",
+    rtol: float = 1e-10,
+    atol: float = 1e-12,
+    batch_last: bool = False,
+    attempt: Attempt | None = None,
+    most_attempts: int = 1_000_000,
+) -> Tensor:
+    """Advance ``dx/dt = field(t, x, *arguments)`` of every trajectory by its own adaptive steps.
+
+    Args:
+        field: called with ``t`` of shape ``(B,)``, states of the shape of ``x0`` and the arguments.
+        x0: initial states ``(B, *S)``, or ``(*S, B)`` with ``batch_last``.
+        times: strictly increasing, shape ``(T,)``, float64; steps land on them exactly.
+        arguments: tensors that the field needs (parameters ...), passed on as they are.
+        method: ``"dop853"`` or ``"dopri5"``.
+        rtol, atol: a step is kept where the root mean square over the state of ``error / (atol + rtol |x|)`` is below 1.
+        batch_last: the layout in which stencils run fastest: neighbours in memory are neighbouring trajectories.
+        attempt: a compiled :func:`make_attempt` of the same field, method and layout.
+        most_attempts: give up after so many.
+
+    Returns:
+        States ``(T, *x0.shape)``, in the dtype of ``x0``; differentiable in ``x0`` and the arguments at the steps taken.
+
+    Raises:
+        DivergenceError: a trajectory's step shrank to nothing (it blows up); its index and the time are named and stand
+            in the exception's ``trajectory`` and ``time``.
+    """
+    check_times(times)
+    run = attempt or make_attempt(field, method, batch_last=batch_last)
+    grid = times.to(x0.device, torch.float64)
+    axis = -1 if batch_last else 0
+    n = x0.shape[axis]
+    out = x0.new_empty((len(grid), n, *x0.movedim(axis, 0).shape[1:]))
+    out[0] = x0.movedim(axis, 0)
+    if len(grid) == 1 or n == 0:
+        return out.movedim(1, axis) if batch_last else out
+    rule = adaptive_tableau(method)
+    state = _start(field, x0, grid, rule, rtol, atol, batch_last, arguments)
+    frame = torch.ones(n, dtype=torch.long, device=x0.device)
+    last = len(grid) - 1
+    floor = _SHORTEST * max(float(grid.abs().max()), 1e-10)
+    for _ in range(most_attempts):
+        target = grid[frame.clamp(max=last)]
+        state, _ = _advance(run, rule, state._replace(step=_rounded(state.step)), target, rtol, atol, *arguments)
+        landed = (state.t >= target) & (frame <= last)
+        if bool(landed.any()):
+            here = landed.nonzero()[:, 0]
+            out[frame[here], here] = state.x.movedim(axis, 0)[here]
+            frame = frame + landed.long()
+            if bool((frame > last).all()):
+                return out.movedim(1, -1) if batch_last else out
+        elif float(state.step.min()) < floor:
+            _check_steps(state)
+    raise SettingsError(
+        f"{most_attempts} attempted steps did not reach t = {float(grid[-1]):g}: loosen the tolerances (rtol={rtol:g}, "
+        f"atol={atol:g}) or shorten the horizon."
+    )
+
+
+def interpolate_each(
+    field: EachField, x0: Tensor, times: Tensor, end: float, *arguments: Any, rtol: float = 1e-3, atol: float = 1e-6
+) -> Tensor:
+    """The same with steps that run freely to ``end`` and frames interpolated between them (dopri5, batch first).
+
+    With the default tolerances this is what SciPy's ``solve_ivp(..., method="RK45", t_eval=times)`` gives for every
+    trajectory, to rounding.
+    """
+    check_times(times)
+    rule = adaptive_tableau("dopri5")
+    run = make_attempt(field, "dopri5", keep_slopes=True)
+    grid = torch.cat([times.to(x0.device, torch.float64), x0.new_tensor([float("inf")], dtype=torch.float64)])
+    out = x0.new_empty((len(times), *x0.shape))
+    out[0] = x0
+    bounds = torch.stack([grid[0], grid.new_tensor(end)])
+    state = _start(field, x0, bounds, rule, rtol, atol, False, arguments)
+    target = bounds[1].expand(len(x0))
+    frame = torch.ones(len(x0), dtype=torch.long, device=x0.device)
+    dense = x0.new_tensor(rule.dense)
+    while not bool((state.t >= target).all()):
+        before = state
+        state, slopes = _advance(run, rule, state, target, rtol, atol, *arguments)
+        stack = torch.stack(slopes, 1)
+        while True:
+            inside = (grid[frame] <= state.t) & (state.t > before.t)
+            if not bool(inside.any()):
+                break
+            here = inside.nonzero()[:, 0]
+            h = (state.t - before.t)[here]
+            part = (grid[frame[here]] - before.t[here]) / h
+            powers = torch.stack([part ** (i + 1) for i in range(dense.shape[1])], 1)
+            weights = (powers @ dense.mT * h[:, None]).to(x0)
+            moved = torch.einsum("bs,bs...->b...", weights, stack[here])
+            out[frame[here], here] = before.x[here] + moved
+            frame = frame + inside.long()
+        _check_steps(state)
+    return out
+
+
+def _wide(values: Tensor, x: Tensor, batch_last: bool) -> Tensor:
+    """One value a trajectory, shaped to broadcast against states."""
+    return values if batch_last else values.reshape(-1, *(1,) * (x.ndim - 1))
+
+
+def _rounded(step: Tensor) -> Tensor:
+    return step.to(torch.bfloat16).double()
+
+
+def _combine(x: Tensor, h: Tensor, weights: tuple[float, ...], slopes: list[Tensor]) -> Tensor:
+    for w, k in zip(weights, slopes, strict=False):
+        if w:
+            x = torch.addcmul(x, h, k, value=w)
+    return x
+
+
+def _error(
+    rule: Tableau, x: Tensor, new: Tensor, h: Tensor, slopes: list[Tensor], rtol: float, atol: float, batch_last: bool
+) -> Tensor:
+    """Error of the step over the tolerance, shape ``(B,)``; NaN where the step left the finite numbers."""
+    scale = torch.maximum(x.abs(), new.abs()) * rtol + atol
+    axes = tuple(range(x.ndim - 1)) if batch_last else tuple(range(1, x.ndim))
+    squares = []
+    for row in rule.error:
+        terms = [(w, k) for w, k in zip(row, slopes, strict=True) if w]
+        total = terms[0][0] * terms[0][1]
+        for w, k in terms[1:]:
+            total = torch.add(total, k, alpha=w)
+        squares.append((total / scale).square().mean(axes))
+    if len(squares) == 1:
+        return h * squares[0].sqrt()
+    fifth, third = squares
+    # Hairer, Norsett and Wanner's blend of two estimates for the method of order 8.
+    return h * fifth / (fifth + 0.01 * third).clamp_min(1e-30).sqrt()
+
+
+def _start(
+    field: EachField,
+    x0: Tensor,
+    grid: Tensor,
+    rule: Tableau,
+    rtol: float,
+    atol: float,
+    batch_last: bool,
+    arguments: tuple[Any, ...],
+) -> State:
+    """The first step of every trajectory (Hairer, Norsett and Wanner, 1993, section II.4), as SciPy takes it."""
+    n = x0.shape[-1 if batch_last else 0]
+    t = grid[0].expand(n).contiguous()
+    slope = field(t, x0, *arguments)
+    axes = tuple(range(x0.ndim - 1)) if batch_last else tuple(range(1, x0.ndim))
+    span = grid[-1] - grid[0]
+    with torch.no_grad():
+        scale = atol + x0.abs() * rtol
+        norm = lambda v: (v / scale).square().mean(axes).sqrt().double()  # noqa: E731
+        d0, d1 = norm(x0), norm(slope)
+        h0 = torch.where((d0 < 1e-5) | (d1 < 1e-5), torch.full_like(d0, 1e-6), 0.01 * d0 / d1).minimum(span)
+        probe = field(t + h0, torch.addcmul(x0, _wide(h0.to(x0.dtype), x0, batch_last), slope), *arguments)
+        d2 = norm(probe - slope) / h0
+        largest = torch.maximum(d1, d2)
+        h1 = (0.01 / largest) ** (1 / (rule.error_order + 1))
+        h1 = torch.where(largest <= 1e-15, (h0 * 1e-3).clamp_min(1e-6), h1)
+        step = torch.nan_to_num((100 * h0).minimum(h1), nan=1e-6).minimum(span)
+    return State(t, x0, slope, step, torch.zeros(n, dtype=torch.bool, device=x0.device))
+
+
+#: A step shorter than this part of the time does not change it.
+_SHORTEST = 1e-15
+
+
+def _check_steps(state: State) -> None:
+    """Raise where a trajectory's next step is too short to change its time."""
+    stuck = state.failed & (state.step <= _SHORTEST * state.t.abs().clamp_min(1e-10))
+    if not bool(stuck.any()):
+        return
+    worst = int(stuck.nonzero()[0])
+    time = float(state.t[worst])
+    error = DivergenceError(
+        f"Trajectory {worst} blows up at t = {time:g}: no step is short enough. Shorten the horizon, or check its "
+        "parameters and initial state."
+    )
+    error.trajectory, error.time = worst, time  # type: ignore[attr-defined]
+    raise error

@@ -1,0 +1,82 @@
+"""Finite differences of fields whose space axes come first: ``(*X, ...)``.
+
+Trajectories on the trailing axes are neighbours in memory, so that every stencil runs along whole rows of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from leads.errors import SettingsError, UnknownNameError
+from leads.registry import nearest
+
+Boundary = Literal["periodic", "neumann", "dirichlet"]
+BOUNDARIES = ("periodic", "neumann", "dirichlet")
+
+#: Weights of the second derivative at offsets 0, 1, 2, ... by order of accuracy (Fornberg, 1988).
+SECOND = {2: (-2.0, 1.0), 4: (-5 / 2, 4 / 3, -1 / 12), 6: (-49 / 18, 3 / 2, -3 / 20, 1 / 90)}
+#: Weights of the first derivative at offsets 1, 2, ... (antisymmetric).
+FIRST = {2: (1 / 2,), 4: (2 / 3, -1 / 12), 6: (3 / 4, -3 / 20, 1 / 60)}
+
+
+def shift(x: Tensor, by: int, axis: int, boundary: Boundary = "periodic") -> Tensor:
+    """The value ``by`` cells further along ``axis``: ``shift(x, 1, 0)[i] = x[i + 1]``.
+
+    Beyond the edge stand the values of the other end (periodic), the mirror image about the outer side of the last
+    cell (neumann: no flux), or zero (dirichlet).
+
+    Raises:
+        UnknownNameError: unknown boundary.
+    """
+    if boundary == "periodic":
+        return x.roll(-by, axis)
+    if boundary not in BOUNDARIES:
+        raise UnknownNameError(f"No boundary is named {boundary!r}. {nearest(str(boundary), BOUNDARIES)}")
+    n, m = x.shape[axis], abs(by)
+    edge = x.narrow(axis, n - m if by > 0 else 0, m)
+    ghost = edge.flip(axis) if boundary == "neumann" else torch.zeros_like(edge)
+    inner = x.narrow(axis, m if by > 0 else 0, n - m)
+    return torch.cat([inner, ghost] if by > 0 else [ghost, inner], axis)
+
+
+def second_derivative(x: Tensor, spacing: float, axis: int, order: int = 2, boundary: Boundary = "periodic") -> Tensor:
+    """Centred second derivative along one axis; ``order`` 2, 4 or 6."""
+    centre, *rest = _weights(SECOND, order)
+    total = centre * x
+    for offset, w in enumerate(rest, 1):
+        total = total + w * (shift(x, offset, axis, boundary) + shift(x, -offset, axis, boundary))
+    return total / spacing**2
+
+
+def first_derivative(x: Tensor, spacing: float, axis: int, order: int = 2, boundary: Boundary = "periodic") -> Tensor:
+    """Centred first derivative along one axis; ``order`` 2, 4 or 6."""
+    terms = [
+        w * (shift(x, offset, axis, boundary) - shift(x, -offset, axis, boundary))
+        for offset, w in enumerate(_weights(FIRST, order), 1)
+    ]
+    return sum(terms[1:], terms[0]) / spacing
+
+
+def laplacian(x: Tensor, spacing: Sequence[float], order: int = 2, boundary: Boundary = "periodic") -> Tensor:
+    """Sum of the second derivatives along the first ``len(spacing)`` axes."""
+    parts = [second_derivative(x, h, axis, order, boundary) for axis, h in enumerate(spacing)]
+    return sum(parts[1:], parts[0])
+
+
+def laplacian_nine(x: Tensor, spacing: float) -> Tensor:
+    """Isotropic nine-point Laplacian of periodic fields ``(Y, X, ...)``: centre -3, edges 1/2, corners 1/4.
+
+    It is ``S - 4`` with ``S = (1/4) [1 2 1]^T [1 2 1]``, so two passes of three points do.
+    """
+    rows = x.roll(1, 0) + x.roll(-1, 0) + 2 * x
+    return (0.25 * (rows.roll(1, 1) + rows.roll(-1, 1) + 2 * rows) - 4 * x) / spacing**2
+
+
+def _weights(table: dict[int, tuple[float, ...]], order: int) -> tuple[float, ...]:
+    if order not in table:
+        raise SettingsError(f"Finite differences have order {', '.join(map(str, table))} here, got {order}.")
+    return table[order]
