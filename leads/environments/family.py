@@ -46,11 +46,7 @@ class Box:
 
     def outside(self, n: int, generator: np.random.RandomState, system: System) -> Tensor:
         """``n`` draws beyond the seen range (at least one parameter outside it) that stay admissible, ``(n, P)``."""
-        low, high = np.array(self.low), np.array(self.high)
-        middle, half = (low + high) / 2, (high - low) / 2 * self.stretch
-        floor = np.array([q.low for q in system.parameters])
-        roof = np.array([q.high for q in system.parameters])
-        wide_low, wide_high = np.maximum(middle - half, floor), np.minimum(middle + half, roof)
+        low, high, wide_low, wide_high = self._ranges(system)
         if not bool(((wide_low < low) | (wide_high > high)).any()):
             raise SettingsError("The seen range already covers every admissible value: there is nothing beyond it.")
         rows: list[np.ndarray] = []
@@ -59,6 +55,30 @@ class Box:
             if ((draw < low) | (draw > high)).any():
                 rows.append(draw)
         return torch.from_numpy(np.array(rows).reshape(n, len(low)))
+
+    def shifted(self, n: int, generator: np.random.RandomState, system: System, index: int | None = None) -> Tensor:
+        """``n`` draws inside the seen range but for one parameter, number ``index`` or any that can leave it."""
+        low, high, wide_low, wide_high = self._ranges(system)
+        room = np.maximum(low - wide_low, 0) + np.maximum(wide_high - high, 0)
+        able = np.flatnonzero(room > 0)
+        if not len(able) or (index is not None and index not in able):
+            names = ", ".join(system.parameters[i].name for i in able) or "none"
+            raise SettingsError(f"Only parameters that vary and can leave the seen range can shift: {names}.")
+        rows = generator.uniform(self.low, self.high, size=(n, len(low)))
+        for row in rows:
+            i = index if index is not None else int(generator.choice(able))
+            beyond = generator.uniform(0, room[i])
+            below = max(low[i] - wide_low[i], 0.0)
+            row[i] = low[i] - beyond if beyond < below else high[i] + (beyond - below)
+        return torch.from_numpy(rows)
+
+    def _ranges(self, system: System) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """The seen range, and the stretched one cut to admissible values."""
+        low, high = np.array(self.low, dtype=float), np.array(self.high, dtype=float)
+        middle, half = (low + high) / 2, (high - low) / 2 * self.stretch
+        floor = np.array([q.low for q in system.parameters])
+        roof = np.array([q.high for q in system.parameters])
+        return low, high, np.maximum(middle - half, floor), np.minimum(middle + half, roof)
 
 
 @dataclass(frozen=True)
@@ -101,17 +121,40 @@ class EnvironmentFamily:
         """Times of test data."""
         return self.times if self.test_times is None else self.test_times
 
-    def sample(self, n: int, split: Literal["inside", "outside"], generator: np.random.RandomState | int) -> Tensor:
-        """Draw ``n`` fresh environments inside or outside the seen range: parameters ``(n, P)``, float64."""
+    def sample(
+        self,
+        n: int,
+        split: Literal["inside", "outside", "shift"],
+        generator: np.random.RandomState | int,
+        parameter: str | None = None,
+    ) -> Tensor:
+        """Draw ``n`` fresh environments: parameters ``(n, P)``, float64.
+
+        Args:
+            n: how many.
+            split: ``"inside"`` the seen range (interpolation), ``"outside"`` it (extrapolation of one or more
+                parameters), or ``"shift"``: outside it in one parameter alone, inside in all others.
+            generator: NumPy's ``RandomState``, or a seed.
+            parameter: which one shifts; by default each draw picks one of those that can.
+
+        Raises:
+            SettingsError: ``n`` below one, a parameter that does not exist, does not vary or cannot leave the range.
+            UnknownNameError: unknown split.
+        """
         if n < 1:
             raise SettingsError(f"sample needs n >= 1 environments, got {n}.")
         if not isinstance(generator, np.random.RandomState):
             generator = np.random.RandomState(generator)
+        if parameter is not None and split != "shift":
+            raise SettingsError(f"A parameter is named for split='shift' alone, got split={split!r}.")
         if split == "inside":
             return self.distribution.inside(n, generator)
         if split == "outside":
             return self.distribution.outside(n, generator, self.system)
-        raise UnknownNameError(f"No split is named {split!r}. {nearest(str(split), ('inside', 'outside'))}")
+        if split == "shift":
+            index = None if parameter is None else self.system.parameter_index(parameter)
+            return self.distribution.shifted(n, generator, self.system, index)
+        raise UnknownNameError(f"No split is named {split!r}. {nearest(str(split), ('inside', 'outside', 'shift'))}")
 
 
 def choose_split(family: str, split: str, known: dict[str, Any]) -> Any:

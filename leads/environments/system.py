@@ -92,6 +92,13 @@ class System(ABC):
         machine and version, and it is the stream that the published generators drew from.
         """
 
+    def spin_up(self, x: Tensor) -> Tensor:
+        """Turn draws of :meth:`sample_x0`, ``(n, C, *X)``, into initial states: as they are by default.
+
+        Systems whose flow must develop first integrate all of them here, side by side.
+        """
+        return x
+
     def invariant(self, x: Tensor, p: Tensor) -> Tensor | None:
         """A quantity conserved along solutions, shape ``(...)``, or ``None`` where the system has none."""
         del x, p

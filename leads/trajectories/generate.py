@@ -79,7 +79,7 @@ def generate(
     }
     made = {}
     for name, (rule, n, parameters, times) in plan.items():
-        x0 = initial_states(family, lambda k, rule=rule: rule(seed * STRIDE + k), n, len(parameters))  # type: ignore[misc]
+        x0 = initial_states(family, lambda k, rule=rule: rule(seed * STRIDE + k), n, len(parameters), cache)  # type: ignore[misc]
         attributes = {
             "family": family.name,
             "arguments": json.dumps(family.arguments),
@@ -131,16 +131,27 @@ def simulate(
     return result.to(dtype=dtype)
 
 
-def initial_states(family: EnvironmentFamily, seed: Callable[[int], int], n: int, environments: int) -> Tensor:
+def initial_states(
+    family: EnvironmentFamily,
+    seed: Callable[[int], int],
+    n: int,
+    environments: int,
+    cache: bool | str | Path = False,
+) -> Tensor:
     """``n`` initial states per environment, ``(E, n, C, *X)``; state k comes from its own seed ``seed(k)``, so a
-    larger budget leaves the first ones as they are."""
+    larger budget leaves the first ones as they are. Spun-up states are kept in ``cache``."""
+    system = family.system
     draws = n if family.shared_initial_states else n * environments
     if not draws or not environments:
-        return torch.empty(environments, n, *family.system.state_shape, dtype=torch.float64)
-    states = torch.cat([family.system.sample_x0(1, np.random.RandomState(seed(k))) for k in range(draws)])
+        return torch.empty(environments, n, *system.state_shape, dtype=torch.float64)
+    raw = torch.cat([system.sample_x0(1, np.random.RandomState(seed(k))) for k in range(draws)])
+    if type(system).spin_up is System.spin_up:
+        states = raw
+    else:
+        states = cached(fingerprint(system, raw, "spin-up"), lambda: system.spin_up(raw), cache)
     if family.shared_initial_states:
         return states.expand(environments, *states.shape).contiguous()
-    return states.reshape(environments, n, *family.system.state_shape)
+    return states.reshape(environments, n, *system.state_shape)
 
 
 def _train_seed(k: int) -> int:

@@ -114,3 +114,23 @@ def test_a_blow_up_names_environment_and_trajectory() -> None:
     p = torch.tensor([[0.03, 0.06], [0.04, 0.06]], dtype=torch.float64)
     with pytest.raises(DivergenceError, match=r"Trajectory 2 of environment 1 \(F = 0.04, k = 0.06\) .* t = 0.25"):
         Explosion(10).simulate(x0, p, torch.tensor([0.0, 0.1, 1.0], dtype=torch.float64))
+
+
+def test_one_parameter_shifts_alone() -> None:
+    f = leads.make("lotka_volterra")
+    low, high = torch.tensor(f.distribution.low), torch.tensor(f.distribution.high)
+    drawn = f.sample(200, "shift", 0)
+    beyond = (drawn < low) | (drawn > high)
+    assert bool((beyond.sum(1) == 1).all())
+    assert beyond.any(0).tolist() == [False, True, False, True]
+    delta = f.sample(50, "shift", 0, parameter="delta")
+    assert bool((((delta < low) | (delta > high)).nonzero()[:, 1] == 3).all())
+    assert bool((delta[:, 3] < 0.5).any())
+    assert bool((delta[:, 3] > 1.0).any())
+    f.system.check_parameters(delta)
+    with pytest.raises(SettingsError, match="can shift: beta, delta"):
+        f.sample(1, "shift", 0, parameter="alpha")
+    with pytest.raises(SettingsError, match="no parameter 'betta'"):
+        f.sample(1, "shift", 0, parameter="betta")
+    with pytest.raises(SettingsError, match="split='shift' alone"):
+        f.sample(1, "inside", 0, parameter="beta")

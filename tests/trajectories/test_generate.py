@@ -102,3 +102,18 @@ def test_simulate_estimates_its_error(lotka: EnvironmentFamily) -> None:
 def test_unknown_fidelity(lotka: EnvironmentFamily) -> None:
     with pytest.raises(UnknownNameError, match="Did you mean 'published'"):
         leads.generate(lotka, fidelity="publishd")  # type: ignore[arg-type]
+
+
+def test_initial_states_are_spun_up_once(lotka: EnvironmentFamily, tmp_path: Path) -> None:
+    calls = []
+
+    class Spun(type(lotka.system)):  # type: ignore[misc]
+        def spin_up(self, x: torch.Tensor) -> torch.Tensor:
+            calls.append(len(x))
+            return x + 1
+
+    family = replace(small(lotka, valid=0), system=Spun())
+    first = leads.generate(family, cache=tmp_path)
+    leads.generate(family, cache=tmp_path)
+    assert calls == [2, 2, 1]  # train, test, adapt; adapt_test starts from the states of test
+    assert bool((first.train.initial >= 2).all())
