@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from leads.environments import EnvironmentFamily, System, list_families, make, register
     from leads.evaluation import evaluate
     from leads.training import TrainerSettings, fit, load_model, save_model
-    from leads.trajectories import Trajectories, generate
+    from leads.trajectories import Trajectories, generate, simulate
 
 _ROOMS = {
     "adaptation": ("Adapted", "adapt", "trained"),
@@ -32,7 +32,7 @@ _ROOMS = {
     "environments": ("EnvironmentFamily", "System", "list_families", "make", "register"),
     "evaluation": ("evaluate",),
     "training": ("TrainerSettings", "fit", "load_model", "save_model"),
-    "trajectories": ("Trajectories", "generate"),
+    "trajectories": ("Trajectories", "generate", "simulate"),
 }
 
 __all__ = [
@@ -53,6 +53,7 @@ __all__ = [
     "make",
     "register",
     "save_model",
+    "simulate",
     "trained",
 ]
 

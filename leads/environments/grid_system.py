@@ -55,7 +55,7 @@ class GridSystem(System):
     def _solve(self, x0: Tensor, p: Tensor, t: Tensor, rtol: float, atol: float) -> Tensor:
         chunk = max(1, CACHED_BYTES // (prod(self.state_shape) * x0.element_size()))
         attempt = None
-        if self._compiles(x0):
+        if self._compiles(x0, p):
             attempt = _attempts.get(self)
             if attempt is None:
                 attempt = _attempts[self] = compiled(make_attempt(self.rates, self.method, batch_last=True))
@@ -79,8 +79,8 @@ class GridSystem(System):
             parts.append(states.movedim(-1, 1)[:, : chunk - missing])
         return torch.cat(parts, 1)
 
-    def _compiles(self, x0: Tensor) -> bool:
-        if torch.is_grad_enabled() and x0.requires_grad:
+    def _compiles(self, x0: Tensor, p: Tensor) -> bool:
+        if torch.is_grad_enabled() and (x0.requires_grad or p.requires_grad):
             return False
         if self.compile is None:
             return x0.numel() >= WORTH_COMPILING and cannot_compile() is None

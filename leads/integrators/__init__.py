@@ -2,6 +2,8 @@
 
 from leads.integrators.adaptive import integrate_adaptive
 from leads.integrators.each import integrate_each, interpolate_each
+from leads.integrators.exponential import integrate_exponential
+from leads.integrators.exponential_tableaus import exponential_methods
 from leads.integrators.fixed import Field, check_times, integrate
 from leads.integrators.tableaus import Tableau, methods, tableau
 
@@ -9,9 +11,11 @@ __all__ = [
     "Field",
     "Tableau",
     "check_times",
+    "exponential_methods",
     "integrate",
     "integrate_adaptive",
     "integrate_each",
+    "integrate_exponential",
     "interpolate_each",
     "methods",
     "tableau",

@@ -11,75 +11,12 @@ import torch
 from torch import Tensor
 
 from leads.errors import SettingsError, ShapeError
+from leads.integrators.exponential_tableaus import ExponentialTableau, Terms, exponential_methods, exponential_term
 from leads.integrators.fixed import check_times
 from leads.integrators.phi import phi_sum
-from leads.registry import Registry
 
 #: Sets of coefficients kept within a solve; more are only met where every interval has its own length.
 KEPT = 8
-
-#: One coefficient as a function of z = h L: terms ``(scale, weights)`` that stand for ``sum_j weights[j] phi_j(scale z)``.
-Terms = tuple[tuple[float, tuple[float, ...]], ...]
-
-
-@dataclass(frozen=True)
-class ExponentialTableau:
-    """A method for ``u' = L u + N(t, u)``: stage i sits at ``t + c[i] h`` and is
-
-        u_i = exp(c[i] z) u + h sum_j a[i][j](z) N(t + c[j] h, u_j),    z = h L,
-
-    and the step ends in ``exp(z) u + h sum_j b[j](z) N_j``.
-    """
-
-    name: str
-    order: int
-    a: tuple[tuple[Terms, ...], ...]
-    b: tuple[Terms, ...]
-    c: tuple[float, ...]
-
-
-exponential_methods: Registry[ExponentialTableau] = Registry("exponential integration method")
-
-
-def _phi(scale: float, *weights: float) -> Terms:
-    return ((scale, weights),)
-
-
-def _exp(scale: float, weight: float) -> Terms:
-    return ((scale, (weight,)),)
-
-
-def _register(name: str, a: tuple[tuple[Terms, ...], ...], b: tuple[Terms, ...]) -> None:
-    exponential_methods.register(name)(ExponentialTableau(name, 4, a, b, (0.0, 0.5, 0.5, 1.0)))
-
-
-_END = (_phi(1, 0, 1, -3, 4), _phi(1, 0, 0, 2, -4), _phi(1, 0, 0, 2, -4), _phi(1, 0, 0, -1, 4))
-_HALF = _phi(0.5, 0, 0.5)
-
-# Cox and Matthews (2002), equations 26 to 29. Their third stage starts from the first one; written from u, its weight
-# of the first slope is phi_1(z/2) (exp(z/2) - 1) / 2 = phi_1(z) - phi_1(z/2).
-_register(
-    "etdrk4",
-    ((), (_HALF,), ((), _HALF), (_phi(1, 0, 1) + _phi(0.5, 0, -1), (), _phi(0.5, 0, 1))),
-    _END,
-)
-# Krogstad (2005), ETDRK4-B: of stiff order 3 where Cox and Matthews' has 2.
-_register(
-    "krogstad4",
-    (
-        (),
-        (_HALF,),
-        (_phi(0.5, 0, 0.5, -1), _phi(0.5, 0, 0, 1)),
-        (_phi(1, 0, 1, -2), (), _phi(1, 0, 0, 2)),
-    ),
-    _END,
-)
-# The classic Runge-Kutta method on exp(-L t) u (Lawson, 1967). Exact fixed points are not kept.
-_register(
-    "ifrk4",
-    ((), (_exp(0.5, 0.5),), ((), _exp(0, 0.5)), ((), (), _exp(0.5, 1))),
-    (_exp(1, 1 / 6), _exp(0.5, 1 / 3), _exp(0.5, 1 / 3), _exp(0, 1 / 6)),
-)
 
 
 @dataclass(frozen=True)
@@ -103,18 +40,19 @@ def exponential_coefficients(method: str, linear: Tensor, h: float, like: Tensor
     """
     rule = exponential_methods[method]
     wide = linear.to(torch.complex128 if linear.is_complex() else torch.float64)
-    dtype = linear.dtype if like is None else like.dtype
+    dtype = wide.dtype if like is None else like.dtype
     made: dict[tuple[Terms, float], Tensor] = {}
 
     def value(terms: Terms, factor: float) -> Tensor | None:
         if not terms:
             return None
         if (terms, factor) not in made:
-            parts = [phi_sum(wide * (h * scale), tuple(factor * w for w in weights)) for scale, weights in terms]
-            made[terms, factor] = sum(parts[1:], parts[0]).to(dtype)
+            # The factor comes last: the weights are small fractions whose sums cancel exactly, their multiples are not.
+            parts = [phi_sum(wide * (h * scale), weights) for scale, weights in terms]
+            made[terms, factor] = (factor * sum(parts[1:], parts[0])).to(dtype)
         return made[terms, factor]
 
-    decay = {c: value(_exp(c, 1.0), 1.0) for c in {*rule.c, 1.0} if c}
+    decay = {c: value(exponential_term(c, 1.0), 1.0) for c in {*rule.c, 1.0} if c}
     return Coefficients(
         h,
         {c: d for c, d in decay.items() if d is not None},

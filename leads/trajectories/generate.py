@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -68,28 +68,11 @@ def generate(
     """
     if fidelity not in FIDELITIES:
         raise UnknownNameError(f"No fidelity is named {fidelity!r}. {nearest(str(fidelity), FIDELITIES)}")
-    b = family.budget
-    train, test, valid = _train_seed, _test_seed, _valid_seed
-    plan: dict[str, tuple[Callable[[int], int], int, Tensor, Tensor]] = {
-        "train": (train, b.train, family.seen, family.times),
-        "valid": (valid, b.valid, family.seen, family.times),
-        "test": (test, b.test, family.seen, family.horizon_times),
-        "adapt": (train, b.adapt, family.unseen, family.times),
-        "adapt_test": (test, b.adapt_test, family.unseen, family.horizon_times),
-    }
     made = {}
-    for name, (rule, n, parameters, times) in plan.items():
+    for name, (n, parameters, times) in plan(family).items():
+        rule = SEEDS[name]
         x0 = initial_states(family, lambda k, rule=rule: rule(seed * STRIDE + k), n, len(parameters), cache)  # type: ignore[misc]
-        attributes = {
-            "family": family.name,
-            "arguments": json.dumps(family.arguments),
-            "split": family.split,
-            "set": name,
-            "seed": seed,
-            "fidelity": fidelity,
-            "source": family.source,
-            "leads_version": __version__,
-        }
+        attributes = provenance(family, name, seed, fidelity)
         made[name] = _solve(family.system, parameters, x0, times, fidelity, attributes, cache, dtype)
     return DataSplits(**made)
 
@@ -100,35 +83,48 @@ def simulate(
     x0: Tensor,
     times: Tensor,
     fidelity: Literal["exact", "published"] = "exact",
-    dtype: torch.dtype = torch.float32,
+    *,
+    estimate_error: bool = True,
+    dtype: torch.dtype | None = None,
 ) -> Trajectories:
     """Simulate any environments of a system, with an estimate of the error.
 
     Args:
+        system: the equations.
         parameters: shape ``(E, P)``.
-        x0: initial states, shape ``(E, N, C, *X)``, or ``(N, C, *X)`` to share them.
+        x0: initial states, shape ``(E, N, C, *X)``, or ``(N, C, *X)`` to share them. Solved in their dtype.
         times: shape ``(T,)``.
+        fidelity: see :func:`generate`.
+        estimate_error: solve again with twice the steps and keep the largest difference in
+            ``attributes["error_estimate"]``: an estimate of the error of the solution returned, at twice its cost
+            (exact fidelity only).
+        dtype: of the states returned; that of ``x0`` by default.
 
     Returns:
-        Trajectories; ``attributes["error_estimate"]`` is the largest difference to the same solution with half the
-        step (exact fidelity).
+        Trajectories; their states are differentiable in ``x0`` and ``parameters``.
+
+    Raises:
+        ShapeError, DataError: inputs that do not fit the system, or parameters outside their range.
+        DivergenceError: a trajectory blows up; its environment, its number and the time are named.
     """
-    if x0.ndim == 1 + len(system.state_shape):
-        x0 = x0.expand(len(parameters), *x0.shape)
-    x0 = x0.double()
     if fidelity not in FIDELITIES:
         raise UnknownNameError(f"No fidelity is named {fidelity!r}. {nearest(str(fidelity), FIDELITIES)}")
+    if not x0.is_floating_point():
+        x0 = x0.double()
+    if x0.ndim == 1 + len(system.state_shape):
+        x0 = x0.expand(len(parameters), *x0.shape)
     attributes: dict[str, object] = {
         "system": type(system).__name__,
         "fidelity": fidelity,
         "leads_version": __version__,
     }
-    result = _solve(system, parameters.double(), x0, times, fidelity, attributes, False, torch.float64)
-    if fidelity == "exact":
-        fine = system.simulate(x0, parameters.double(), times, refine=2)
-        estimate = float((fine - result.states).abs().max())
+    result = _solve(system, parameters, x0, times, fidelity, attributes, False, dtype or x0.dtype)
+    if fidelity == "exact" and estimate_error:
+        with torch.no_grad():
+            fine = system.simulate(x0, parameters, times, refine=2)
+            estimate = float((fine - result.states).abs().max())
         result = replace(result, attributes={**result.attributes, "error_estimate": estimate})
-    return result.to(dtype=dtype)
+    return result
 
 
 def initial_states(
@@ -144,14 +140,44 @@ def initial_states(
     draws = n if family.shared_initial_states else n * environments
     if not draws or not environments:
         return torch.empty(environments, n, *system.state_shape, dtype=torch.float64)
-    raw = torch.cat([system.sample_x0(1, np.random.RandomState(seed(k))) for k in range(draws)])
-    if type(system).spin_up is System.spin_up:
-        states = raw
-    else:
-        states = cached(fingerprint(system, raw, "spin-up"), lambda: system.spin_up(raw), cache)
+    states = draw_states(system, [seed(k) for k in range(draws)], cache)
     if family.shared_initial_states:
         return states.expand(environments, *states.shape).contiguous()
     return states.reshape(environments, n, *system.state_shape)
+
+
+def draw_states(system: System, seeds: Sequence[int], cache: bool | str | Path = False) -> Tensor:
+    """One initial state a seed, spun up side by side, ``(n, C, *X)``; spun-up states are kept in ``cache``."""
+    raw = torch.cat([system.sample_x0(1, np.random.RandomState(seed)) for seed in seeds])
+    if type(system).spin_up is System.spin_up:
+        return raw
+    return cached(fingerprint(system, raw, "spin-up"), lambda: system.spin_up(raw), cache)
+
+
+def plan(family: EnvironmentFamily) -> dict[str, tuple[int, Tensor, Tensor]]:
+    """Trajectories an environment, parameters ``(E, P)`` and times ``(T,)`` of every set of a family."""
+    b = family.budget
+    return {
+        "train": (b.train, family.seen, family.times),
+        "valid": (b.valid, family.seen, family.times),
+        "test": (b.test, family.seen, family.horizon_times),
+        "adapt": (b.adapt, family.unseen, family.times),
+        "adapt_test": (b.adapt_test, family.unseen, family.horizon_times),
+    }
+
+
+def provenance(family: EnvironmentFamily, name: str, seed: int, fidelity: str) -> dict[str, object]:
+    """What the files of a set say of its origin."""
+    return {
+        "family": family.name,
+        "arguments": json.dumps(family.arguments),
+        "split": family.split,
+        "set": name,
+        "seed": seed,
+        "fidelity": fidelity,
+        "source": family.source,
+        "leads_version": __version__,
+    }
 
 
 def _train_seed(k: int) -> int:
@@ -164,6 +190,16 @@ def _test_seed(k: int) -> int:
 
 def _valid_seed(k: int) -> int:
     return 1_000_000_000 + k
+
+
+#: The seed of initial state k of every set.
+SEEDS: dict[str, Callable[[int], int]] = {
+    "train": _train_seed,
+    "valid": _valid_seed,
+    "test": _test_seed,
+    "adapt": _train_seed,
+    "adapt_test": _test_seed,
+}
 
 
 def _solve(
@@ -183,6 +219,7 @@ def _solve(
 
     system.check_state(x0, leading=2)
     system.check_parameters(parameters)
+    # Hashing the inputs names the set also where it is not kept.
     key = fingerprint(system, parameters, x0, times, fidelity)
     states = cached(key, make, cache)
     return Trajectories(

@@ -117,3 +117,20 @@ def test_initial_states_are_spun_up_once(lotka: EnvironmentFamily, tmp_path: Pat
     leads.generate(family, cache=tmp_path)
     assert calls == [2, 2, 1]  # train, test, adapt; adapt_test starts from the states of test
     assert bool((first.train.initial >= 2).all())
+
+
+def test_simulate_is_differentiable(lotka: EnvironmentFamily) -> None:
+    x0 = lotka.system.sample_x0(2, np.random.RandomState(0)).requires_grad_()
+    p = lotka.seen[:3].clone().requires_grad_()
+
+    def end(p: torch.Tensor, x0: torch.Tensor) -> torch.Tensor:
+        return (
+            leads.simulate(lotka.system, p, x0, lotka.times[:4], estimate_error=False).states[:, :, -1].square().sum()
+        )
+
+    grads = torch.autograd.grad(end(p, x0), [p, x0])
+    for target, grad in ((p, grads[0]), (x0, grads[1])):
+        direction = torch.randn(target.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1)) * 1e-5
+        with torch.no_grad():
+            sides = [end(*(v + s * direction if v is target else v for v in (p, x0))) for s in (1, -1)]
+        assert float((grad * direction).sum()) == pytest.approx(float(sides[0] - sides[1]) / 2, rel=1e-6)

@@ -1,0 +1,113 @@
+"""A run described by typed settings: train, adapt, evaluate."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import torch
+
+from leads.adaptation import Adapted, adapt
+from leads.algorithms import build
+from leads.errors import SettingsError, UnknownNameError
+from leads.evaluation import Evaluation, evaluate
+from leads.experiment.folder import Run, make_data
+from leads.experiment.place import PRECISIONS, place
+from leads.experiment.provenance import provenance
+from leads.experiment.settings import Experiment, adapt_settings, determining, trainer_settings
+from leads.registry import nearest
+from leads.training import fit
+from leads.trajectories import load
+from leads.trajectories.cache import write_whole
+
+
+def run_fit(experiment: Experiment, command: str = "") -> Path:
+    """Train, adapt and evaluate as described; returns the run folder. A killed run resumes.
+
+    Raises:
+        SettingsError: settings out of range, or a run folder that holds another experiment.
+        LeadsError: whatever training, adaptation and evaluation raise.
+    """
+    from omegaconf import OmegaConf
+
+    _check(experiment)
+    folder = Path(experiment.run_dir)
+    settings, adaptation = trainer_settings(experiment), adapt_settings(experiment)
+    _claim(folder, experiment)
+    torch.set_num_threads(experiment.threads)
+    device, dtype = place(experiment)
+    family, data = make_data(experiment)
+    model = build(
+        experiment.method.name,
+        family,
+        experiment.backbone.name,
+        experiment.backbone.settings,
+        method=experiment.integrator,
+        substeps=experiment.substeps,
+        seed=experiment.seed,
+        **experiment.method.settings,
+    ).to(device, dtype)
+    plain = dataclasses.asdict(experiment)
+    write_whole(folder / "settings.yaml", OmegaConf.to_yaml(OmegaConf.create(plain)).encode())
+    origin = provenance(device, command, seed=experiment.seed)
+    train, valid = data.train.to(device, dtype), data.valid.to(device, dtype)
+    result = fit(model, train, valid, settings, run_dir=folder, progress=experiment.progress)
+    origin["training_seconds"] = result.seconds
+    write_whole(folder / "provenance.json", json.dumps(origin, indent=1).encode())
+    adapt(model, data.adapt.to(device, dtype), adaptation).save(folder / "adapted.safetensors")
+    run_evaluate(folder)
+    return folder
+
+
+def run_evaluate(folder: str | Path) -> dict[str, Evaluation]:
+    """Evaluate a run on the test sets of its family: in-domain and adapted; writes ``evaluation.json``."""
+    run = Run(folder)
+    horizon = float(run.family.times[-1])
+    device, dtype = place(run.experiment)
+    results = {
+        name: evaluate(run.placed(adapted), test.to(device, dtype), horizon)
+        for name, adapted, test in (
+            ("in-domain", run.seen(), run.data.test),
+            ("adaptation", run.adapted(), run.data.adapt_test),
+        )
+    }
+    text = json.dumps({k: v.to_dict() for k, v in results.items()}, indent=1)
+    write_whole(run.folder / "evaluation.json", text.encode())
+    return results
+
+
+def run_adapt(folder: str | Path, data: str | Path, out: str | Path | None = None) -> Adapted:
+    """Adapt the model of a run to the trajectories in a file; saved beside the run unless ``out`` says where."""
+    run = Run(folder)
+    device, dtype = place(run.experiment)
+    support = load(data).to(device, dtype)
+    adapted = adapt(run.model().to(device, dtype), support, adapt_settings(run.experiment))
+    adapted.save(out or run.folder / f"adapted_{Path(data).stem}.safetensors")
+    return adapted
+
+
+def _check(experiment: Experiment) -> None:
+    """Refuse what Hydra's types cannot."""
+    if experiment.precision not in PRECISIONS:
+        raise UnknownNameError(
+            f"No precision is named {experiment.precision!r}. {nearest(experiment.precision, PRECISIONS)}"
+        )
+    if experiment.threads < 1:
+        raise SettingsError(f"threads must be at least 1, got {experiment.threads}.")
+
+
+def _claim(folder: Path, experiment: Experiment) -> None:
+    """Refuse to mix two experiments in one run folder; the same one resumes there."""
+    if not (folder / "settings.yaml").is_file():
+        return
+    there, here = determining(Run(folder).experiment), determining(experiment)
+    changed = [
+        f"{key}: {there.get(key)} there, {here.get(key)} here"
+        for key in sorted(there.keys() | here.keys())
+        if there.get(key) != here.get(key)
+    ]
+    if changed:
+        raise SettingsError(
+            f"{folder} holds a run with other settings ({'; '.join(changed)}). Choose another run_dir, or delete that one."
+        )
