@@ -14,7 +14,7 @@ from pathlib import Path
 
 from leads.cli.hydra import compose
 from leads.evaluation.report import write_report
-from leads.experiment import Run, run_evaluate, run_fit
+from leads.experiment import Run, run_fit
 
 ROOT = Path(__file__).resolve().parent.parent
 JOBS = {
@@ -39,7 +39,7 @@ def main() -> None:
         print(f"\n{title}: simulate, train, adapt, evaluate", flush=True)
         if not (folder / "evaluation.json").exists():
             run_fit(compose([*overrides, f"run_dir={folder}"]), "make demo")
-        results = run_evaluate(folder)
+        results = Run(folder).evaluation()
         for protocol, result in results.items():
             print(f"{protocol}: test MSE {result.scores['all']['mse']:.2e}", flush=True)
         summary[title] = {protocol: result.scores["all"]["mse"] for protocol, result in results.items()}

@@ -13,15 +13,17 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import sys
 import time
 from statistics import fmean
 from typing import Any
 
-from study import ROOT, pairs, provenance
+from study import ROOT, pairs
 
 import leads
 from leads.evaluation.held_out import environment_folds, score_held_out
+from leads.experiment import provenance
 
 
 def main(arguments: list[str]) -> None:
@@ -62,7 +64,7 @@ def main(arguments: list[str]) -> None:
             print(f"{steps} steps, without {fold}: {rows[-1]['mse']:.3e} ({rows[-1]['seconds']:.0f} s)", flush=True)
     means = {s: fmean(v for r in rows if r["steps"] == s for v in r["per_environment"]) for s in args.steps}
     best = min(means, key=lambda s: means[s])
-    origin = provenance(arguments) | {"command": f"python benchmarks/select_steps.py {' '.join(arguments)}"}
+    origin = provenance(command="python benchmarks/select_steps.py " + shlex.join(arguments))
     out = ROOT / "benchmarks" / "results" / f"{args.name}.json"
     out.write_text(json.dumps({"provenance": origin, "mean": means, "chosen": best, "rows": rows}, indent=1))
     print({s: f"{m:.3e}" for s, m in means.items()}, "chosen:", best)

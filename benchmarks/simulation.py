@@ -11,9 +11,7 @@ time is given apart. Writes benchmarks/results/simulation.json.
 from __future__ import annotations
 
 import copy
-import datetime
 import json
-import platform
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -26,6 +24,7 @@ from torch import Tensor
 
 import leads
 from leads.environments import EnvironmentFamily, GridSystem
+from leads.experiment import provenance
 from leads.trajectories.generate import initial_states
 
 Rhs = Callable[[float, np.ndarray], np.ndarray]
@@ -140,10 +139,7 @@ def main() -> None:
     ]
     rows += compare("gray_scott", gray_scott, 1, cases)
     result = {
-        "command": "OMP_NUM_THREADS=1 python benchmarks/simulation.py",
-        "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
-        "machine": platform.processor() or platform.machine(),
-        "torch": torch.__version__,
+        "provenance": provenance(command="OMP_NUM_THREADS=1 python benchmarks/simulation.py"),
         "rows": rows,
     }
     (Path(__file__).parent / "results" / "simulation.json").write_text(json.dumps(result, indent=1))

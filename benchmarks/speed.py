@@ -9,9 +9,7 @@ repeats; writes benchmarks/results/speed.json.
 
 from __future__ import annotations
 
-import datetime
 import json
-import platform
 import statistics
 import time
 from pathlib import Path
@@ -20,6 +18,7 @@ import torch
 
 import leads
 from leads.dynamics import DecomposedDynamics
+from leads.experiment import provenance
 from leads.training import ScheduledSampling
 
 REFERENCE = {"whole rollout": 96.0, "teacher forcing 0.99": 101.0, "windows of 1": 101.0, "windows of 5": 101.0}
@@ -60,10 +59,7 @@ def main() -> None:
         f"adapting 4 environments: {seconds:.3f} s, {infos[0]['iterations']} iterations, converged {infos[0]['converged']}"
     )
     result = {
-        "command": "OMP_NUM_THREADS=1 python benchmarks/speed.py",
-        "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
-        "machine": platform.processor() or platform.machine(),
-        "torch": torch.__version__,
+        "provenance": provenance(command="OMP_NUM_THREADS=1 python benchmarks/speed.py"),
         "steps": rows,
         "adaptation": {"seconds": seconds, "iterations": infos[0]["iterations"], "converged": infos[0]["converged"]},
     }

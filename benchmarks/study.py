@@ -11,20 +11,17 @@ from __future__ import annotations
 
 import argparse
 import ast
-import datetime
 import json
-import platform
-import subprocess
+import shlex
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
-import torch
-
 import leads
 from leads.evaluation import Evaluation, aggregate
 from leads.evaluation.report import RunReport, write_report
+from leads.experiment import provenance
 from leads.training.files import model_from, read_tensors
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -40,18 +37,6 @@ def pairs(items: list[str]) -> dict[str, Any]:
         except (ValueError, SyntaxError):
             result[key] = value
     return result
-
-
-def provenance(arguments: list[str]) -> dict[str, Any]:
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
-    return {
-        "command": "python benchmarks/study.py " + " ".join(arguments),
-        "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "commit": commit.stdout.strip(),
-        "leads": leads.__version__,
-        "torch": torch.__version__,
-        "device": f"CPU, {torch.get_num_threads()} thread(s), {platform.processor() or platform.machine()}",
-    }
 
 
 def run_seed(args: argparse.Namespace, seed: int, data: Any, family: Any) -> dict[str, Any]:
@@ -105,7 +90,7 @@ def main(arguments: list[str]) -> None:
     for group in ("network", "model", "trainer", "adapt"):
         parser.add_argument(f"--{group}", nargs="*", default=[], metavar="NAME=VALUE")
     args = parser.parse_args(arguments)
-    origin = provenance(arguments)
+    origin = provenance(command="python benchmarks/study.py " + shlex.join(arguments))
     family = leads.make(args.family, split=args.split)
     began = time.perf_counter()
     data = leads.generate(family, seed=0, fidelity=args.fidelity)
