@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from leads.environments.system import System
+from leads.errors import DivergenceError
 from leads.integrators.compiled import cannot_compile, compiled
 from leads.integrators.each import Attempt, integrate_each, make_attempt
 
@@ -60,22 +61,20 @@ class GridSystem(System):
             if attempt is None:
                 attempt = _attempts[self] = compiled(make_attempt(self.rates, self.method, batch_last=True))
         parts = []
-        for x, q in zip(x0.split(chunk), p.split(chunk), strict=True):
+        for first in range(0, len(x0), chunk):
+            x, q = x0[first : first + chunk], p[first : first + chunk]
             # The last part is filled up, so that every trajectory is solved by the same loops whatever stands beside it.
             missing = chunk - len(x) if attempt is not None else 0
             if missing:
                 x, q = torch.cat([x, x[:1].expand(missing, *x.shape[1:])]), torch.cat([q, q[:1].expand(missing, -1)])
-            states = integrate_each(
-                self.rates,
-                x.movedim(0, -1).contiguous(),
-                t,
-                q.mT.contiguous(),
-                method=self.method,
-                rtol=rtol,
-                atol=atol,
-                batch_last=True,
-                attempt=attempt,
-            )
+            x, q = x.movedim(0, -1).contiguous(), q.mT.contiguous()
+            try:
+                states = integrate_each(
+                    self.rates, x, t, q, method=self.method, rtol=rtol, atol=atol, batch_last=True, attempt=attempt
+                )
+            except DivergenceError as error:
+                error.trajectory += first  # type: ignore[attr-defined]
+                raise
             parts.append(states.movedim(-1, 1)[:, : chunk - missing])
         return torch.cat(parts, 1)
 

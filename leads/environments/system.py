@@ -65,6 +65,8 @@ class System(ABC):
     method: str = "dop853"
     rtol: float = 1e-10
     atol: float = 1e-12
+    #: How the published generator solves: method, rtol, atol. dopri5 stands for SciPy's RK45 (here at its defaults).
+    published: tuple[str, float, float] = ("dopri5", 1e-3, 1e-6)
 
     @property
     def state_shape(self) -> tuple[int, ...]:
@@ -139,11 +141,16 @@ class System(ABC):
     def simulate_published(self, x0: Tensor, p: Tensor, t: Tensor) -> Tensor:
         """Solve as the published generators do, with their error; arguments and result as for :meth:`simulate`.
 
-        By default that is SciPy's RK45 at rtol 1e-3 and atol 1e-6, run one frame past the last one and interpolated
-        to the frames.
+        By default with the method and tolerances of ``published``: RK45 runs one frame past the last one and is
+        interpolated to the frames, as SciPy does it; DOP853 lands on them.
         """
+        method, rtol, atol = self.published
+        if method != "dopri5":
+            return self._flat(
+                x0, p, lambda x, q: integrate_each(self.rhs, x, t, q, method=method, rtol=rtol, atol=atol)
+            )
         end = float(t[-1] + (t[-1] - t[-2])) if len(t) > 1 else float(t[-1]) + 1.0
-        return self._flat(x0, p, lambda x, q: interpolate_each(self.rhs, x, t, end, q))
+        return self._flat(x0, p, lambda x, q: interpolate_each(self.rhs, x, t, end, q, rtol=rtol, atol=atol))
 
     def _flat(self, x0: Tensor, p: Tensor, solve: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
         """Check inputs and hand all trajectories to ``solve`` as one batch ``(B, C, *X)``, ``(B, P)``."""
