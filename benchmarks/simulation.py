@@ -18,7 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import reference
 import torch
+from reference import Rhs
 from scipy.integrate import solve_ivp
 from torch import Tensor
 
@@ -26,31 +28,6 @@ import leads
 from leads.environments import EnvironmentFamily, GridSystem
 from leads.experiment import provenance
 from leads.trajectories.generate import initial_states
-
-Rhs = Callable[[float, np.ndarray], np.ndarray]
-
-
-def lotka_volterra(p: np.ndarray) -> Rhs:
-    a, b, g, d = p
-    return lambda t, y: np.array([a * y[0] - b * y[0] * y[1], d * y[0] * y[1] - g * y[1]])
-
-
-def gray_scott(p: np.ndarray) -> Rhs:
-    feed, kill = p
-
-    def laplacian(x: np.ndarray) -> np.ndarray:
-        edges = sum(np.roll(x, s, a) for s in (1, -1) for a in (0, 1))
-        corners = sum(np.roll(np.roll(x, s, 0), r, 1) for s in (1, -1) for r in (1, -1))
-        return 0.5 * edges + 0.25 * corners - 3 * x
-
-    def rhs(t: float, y: np.ndarray) -> np.ndarray:
-        u, v = y.reshape(2, 32, 32)
-        uvv = u * v * v
-        return np.stack(
-            [0.2097 * laplacian(u) - uvv + feed * (1 - u), 0.105 * laplacian(v) + uvv - (feed + kill) * v]
-        ).ravel()
-
-    return rhs
 
 
 @dataclass(frozen=True)
@@ -95,7 +72,7 @@ def scipy(
 
 def compare(name: str, rhs: Callable[[np.ndarray], Rhs], sample: int, cases: Sequence[Case]) -> list[dict[str, object]]:
     family = leads.make(name)
-    n = family.budget.train + family.budget.test + family.budget.valid
+    n = min(family.budget.train + family.budget.test + family.budget.valid, 64)
     x0 = initial_states(family, lambda k: k, n, len(family.seen))
     few = x0[:, :sample]
     truth = family.system.simulate(few, family.seen, family.times, refine=2)
@@ -127,21 +104,64 @@ def compare(name: str, rhs: Callable[[np.ndarray], Rhs], sample: int, cases: Seq
     return rows
 
 
+def stepping(sample: int = 1, steps: int = 500) -> list[dict[str, object]]:
+    """Navier-Stokes by the published stepper: ours, all trajectories side by side, and NumPy's, one at a time."""
+    family = leads.make("navier_stokes")
+    x0 = initial_states(family, lambda k: k, 16, len(family.seen), cache=True)
+    times = torch.tensor([0.0, steps * 1e-3], dtype=torch.float64)
+    rows: list[dict[str, object]] = []
+    for dtype in (torch.float64, torch.float32):
+        began = time.perf_counter()
+        states = family.system.simulate_published(x0.to(dtype), family.seen, times)
+        seconds = time.perf_counter() - began
+        began = time.perf_counter()
+        theirs = [
+            reference.navier_stokes_step(p, x0[e, k, 0].numpy(), steps)
+            for e, p in enumerate(family.seen.numpy())
+            for k in range(sample)
+        ]
+        needed = (time.perf_counter() - began) / sample * x0.shape[1]
+        difference = float(
+            (states[:, :sample, -1, 0].double().flatten(0, 1) - torch.from_numpy(np.stack(theirs))).abs().max()
+        )
+        case = f"published stepper, {str(dtype).removeprefix('torch.')}"
+        rows.append({
+            "family": "navier_stokes", "case": case, "trajectories": x0.shape[0] * x0.shape[1], "our_error": difference,
+            "our_seconds": seconds, "first_call_extra_seconds": 0.0, "scipy": "published stepper in NumPy", "rtol": None,
+            "scipy_error": 0.0, "scipy_seconds": needed, "ratio": needed / seconds,
+        })  # fmt: skip
+        print(f"navier_stokes   {case}: {steps} steps {seconds:.2f} s; NumPy {needed:.2f} s; {needed / seconds:.0f}x")
+    return rows
+
+
+ORDINARY = [Case("loose", 1e-5), Case("tight", 1e-9)]
+FIELDS = [
+    Case("plain, loose", 1e-5),
+    Case("compiled, loose", 1e-5, compile=True),
+    Case("compiled float32", 1e-5, compile=True, dtype=torch.float32),
+    Case("plain, tight", 1e-8),
+    Case("compiled, tight", 1e-8, compile=True),
+]
+#: Families, trajectories that SciPy is timed on, and our cases.
+SETS: dict[str, tuple[int, Sequence[Case]]] = {
+    "lotka_volterra": (2, ORDINARY),
+    "glycolytic_oscillator": (1, ORDINARY),
+    "selkov": (1, ORDINARY),
+    "pendulum": (2, ORDINARY),
+    "gray_scott": (1, FIELDS),
+    "brusselator": (1, FIELDS),
+    "reaction_diffusion": (4, FIELDS),
+    "wave": (2, FIELDS),
+}
+
+
 def main() -> None:
     torch.set_num_threads(1)
-    rows = compare("lotka_volterra", lotka_volterra, 2, [Case("loose", 1e-5), Case("tight", 1e-9)])
-    cases = [
-        Case("plain, loose", 1e-5),
-        Case("compiled, loose", 1e-5, compile=True),
-        Case("compiled float32", 1e-5, compile=True, dtype=torch.float32),
-        Case("plain, tight", 1e-8),
-        Case("compiled, tight", 1e-8, compile=True),
-    ]
-    rows += compare("gray_scott", gray_scott, 1, cases)
-    result = {
-        "provenance": provenance(command="OMP_NUM_THREADS=1 python benchmarks/simulation.py"),
-        "rows": rows,
-    }
+    rows = []
+    for name, (sample, cases) in SETS.items():
+        rows += compare(name, getattr(reference, name), sample, cases)
+    rows += stepping()
+    result = {"provenance": provenance(command="OMP_NUM_THREADS=1 python benchmarks/simulation.py"), "rows": rows}
     (Path(__file__).parent / "results" / "simulation.json").write_text(json.dumps(result, indent=1))
 
 
