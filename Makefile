@@ -19,6 +19,7 @@ lint: install
 bench: install
 	$(RUN)/python benchmarks/speed.py
 	$(RUN)/python benchmarks/simulation.py
+	$(RUN)/python benchmarks/scaling.py
 
 docs: install
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, get_args, get_type_hints
+from typing import Annotated, Any, Literal
 
 import typer
 
-from leads.cli.completion import complete_override
-
-if TYPE_CHECKING:
-    from leads.environments import EnvironmentFamily
+from leads.cli.completion import complete_family, complete_override
 
 app = typer.Typer(
     help="Learn the dynamics of physical systems and generalise them across environments. --debug shows tracebacks.",
@@ -21,57 +18,142 @@ app = typer.Typer(
 
 
 @app.command("list")
-def list_() -> None:
-    """Families with their splits, backbones, adapters, algorithms, metrics and integration methods."""
+def list_(
+    family: Annotated[
+        str | None, typer.Argument(help="show the card of this family", autocompletion=complete_family)
+    ] = None,
+    markdown: Annotated[bool, typer.Option("--markdown", help="the card as Markdown source")] = False,
+) -> None:
+    """All that is registered, or the card of one family: equations, parameters, splits, cost, source."""
     from rich.console import Console
+    from rich.markdown import Markdown
     from rich.table import Table
 
     from leads.adapters import adapters
     from leads.algorithms import algorithms
     from leads.backbones import backbones
     from leads.environments import list_families
+    from leads.environments.card import card, splits
     from leads.evaluation import metrics
     from leads.integrators import methods
 
     console = Console()
-    table = Table("family", "split", "state", "parameters", "seen", "unseen", "frames", title="Families")
+    if family is not None:
+        text = card(family).markdown()
+        typer.echo(text) if markdown else console.print(Markdown(text))
+        return
+    table = Table(title="Families")
+    for column in ("family", "splits", "state", "parameters", "seen", "unseen", "frames"):
+        table.add_column(column, no_wrap=column == "family")
     for name in list_families():
-        for f in _variants(name):
-            names = ", ".join(p.name for p in f.system.parameters)
-            counts = (str(len(f.seen)), str(len(f.unseen)), str(len(f.times)))
-            table.add_row(name, f.split, str(f.system.state_shape), names, *counts)
+        variants = splits(name)
+        f = variants[0]
+        varied = [p.name for i, p in enumerate(f.system.parameters) if len(f.seen[:, i].unique()) > 1]
+        counts = (str(len(f.seen)), str(len(f.unseen)), str(len(f.times)))
+        table.add_row(name, ", ".join(v.split for v in variants), str(f.system.state_shape), ", ".join(varied), *counts)
     console.print(table)
+    console.print(
+        "Counts are the first split's, parameters those that differ between its environments. One family: leads list NAME"
+    )
     for kind in (backbones, adapters, algorithms, metrics, methods):
         console.print(f"[bold]{kind.kind}s[/]: {', '.join(kind)}")
 
 
-def _variants(name: str) -> list[EnvironmentFamily]:
-    """The family once for every split that its factory names in the type of its argument ``split``."""
-    from leads.environments import families, make
-
-    named = get_args(get_type_hints(families[name]).get("split"))
-    return [make(name, split=split) for split in named] or [make(name)]
-
-
 @app.command()
 def generate(
-    family: Annotated[str, typer.Argument(help="a registered family, see leads list")],
+    family: Annotated[str, typer.Argument(help="a registered family, see leads list", autocompletion=complete_family)],
     out: Annotated[Path, typer.Option(help="folder for train, valid, test, adapt and adapt_test")],
+    arguments: Annotated[
+        list[str] | None, typer.Argument(help="arguments of the family, e.g. size=64; cluster=... and workers=... too")
+    ] = None,
     split: Annotated[str | None, typer.Option(help="named variant; the family's default if not given")] = None,
     seed: Annotated[int, typer.Option(help="seed of the initial states; 0 is the published draw")] = 0,
     fidelity: Annotated[str, typer.Option(help="exact, or published (SciPy RK45 at its defaults)")] = "exact",
-    zarr: Annotated[bool, typer.Option("--zarr", help="write Zarr instead of NetCDF")] = False,
+    zarr: Annotated[bool, typer.Option("--zarr", help="stream to Zarr, chunk by chunk, instead of NetCDF")] = False,
+    environments: Annotated[int | None, typer.Option(help="fresh seen environments in place of the family's")] = None,
+    distribution: Annotated[
+        Literal["inside", "outside", "shift"], typer.Option(help="where fresh environments lie to the seen range")
+    ] = "inside",
+    cluster: Annotated[str | None, typer.Option(help="local, or the address of a Dask scheduler; with --zarr")] = None,
+    workers: Annotated[int | None, typer.Option(help="processes of cluster local")] = None,
+    chunk: Annotated[int | None, typer.Option(help="with --zarr: bytes of states in memory and in a file")] = None,
+    on_blowup: Annotated[Literal["raise", "mark"], typer.Option(help="with --zarr: stop, or mark and go on")] = "raise",
 ) -> None:
-    """Simulate the data sets of a family and write them with names, units and provenance."""
-    from leads.environments import make
-    from leads.trajectories import generate as make_data
-    from leads.trajectories import save
+    """Simulate the data sets of a family and write them with names, units and provenance.
 
-    data = make_data(make(family, **({"split": split} if split else {})), seed, fidelity)  # type: ignore[arg-type]
+    With --zarr, sets may be larger than memory, and a killed run goes on when it is repeated:
+
+    leads generate lotka_volterra --out data --zarr --environments 10000 --cluster local
+    """
+    from leads.environments import make
+    from leads.errors import SettingsError
+    from leads.trajectories import fresh_environments, save, stream_sets
+    from leads.trajectories import generate as make_data
+
+    given = _pairs(arguments or [])
+    cluster, workers = given.pop("cluster", cluster), given.pop("workers", workers)
+    streaming = {"cluster": cluster, "workers": workers, "chunk": chunk}
+    settings = {name: value for name, value in streaming.items() if value is not None}
+    if not zarr and (settings or on_blowup != "raise"):
+        raise SettingsError("--cluster, --workers, --chunk and --on-blowup are for sets that are streamed: add --zarr.")
+    if environments is None and distribution != "inside":
+        raise SettingsError("--distribution is for fresh environments: say how many, e.g. --environments 100.")
+    made = make(family, **({"split": split} if split else {}), **given)
+    origin: dict[str, object] = {}
+    if environments is not None:
+        made = fresh_environments(made, environments, distribution, seed)
+        origin["seen"] = f"{environments} fresh ones {distribution} the range of the family, seed {seed}"
+    if zarr:
+        for path in stream_sets(made, out, seed, origin, fidelity=fidelity, on_blowup=on_blowup, **settings).values():
+            typer.echo(path)
+        return
+    data = make_data(made, seed, fidelity)  # type: ignore[arg-type]
     for name in ("train", "valid", "test", "adapt", "adapt_test"):
         trajectories = getattr(data, name)
-        path = save(trajectories, out / f"{name}{'.zarr' if zarr else '.nc'}")
+        trajectories.attributes.update(origin)
+        path = save(trajectories, out / f"{name}.nc")
         typer.echo(f"{path}: {trajectories!r}")
+
+
+def _pairs(arguments: list[str]) -> dict[str, Any]:
+    """``name=value`` as Python values; what is no number, boolean or tuple is text."""
+    from ast import literal_eval
+
+    from leads.errors import SettingsError
+
+    pairs: dict[str, Any] = {}
+    for argument in arguments:
+        name, equals, value = argument.partition("=")
+        if not equals or not name.isidentifier():
+            raise SettingsError(f"Arguments of a family are written name=value, e.g. size=64; got {argument!r}.")
+        try:
+            pairs[name] = literal_eval(value.title() if value in ("true", "false") else value)
+        except (ValueError, SyntaxError):
+            pairs[name] = value
+    return pairs
+
+
+@app.command()
+def convert(
+    files: Annotated[
+        list[Path], typer.Argument(help="files to read, or one folder of them; the last is what to write")
+    ],
+    format: Annotated[str | None, typer.Option(help="to write; by the suffix if not given")] = None,
+    from_: Annotated[str | None, typer.Option("--from", help="format to read; by what is in it if not given")] = None,
+) -> None:
+    """Rewrite trajectories in another format. Several files are put one after the other, environment by environment.
+
+    leads convert train.zarr train.npz --format gen_dynamics
+    """
+    from leads.errors import SettingsError
+    from leads.trajectories import read, write
+
+    *inputs, out = files
+    if not inputs:
+        raise SettingsError(f"leads convert needs what to read and what to write, got only {out}.")
+    data = read(inputs[0] if len(inputs) == 1 else inputs, from_)
+    for path in write(data, out, format):
+        typer.echo(path)
 
 
 @app.command(context_settings={"ignore_unknown_options": True})

@@ -20,3 +20,8 @@ def complete_override(incomplete: str) -> list[str]:
     """What an override that begins with ``incomplete`` can become."""
     choices = [f"{group}={name}" for group, names in groups().items() for name in names]
     return sorted(c for c in [*choices, *SETTINGS] if c.startswith(incomplete))
+
+
+def complete_family(incomplete: str) -> list[str]:
+    """Families that begin with ``incomplete``."""
+    return [name for name in groups()["family"] if name.startswith(incomplete)]

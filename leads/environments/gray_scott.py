@@ -68,14 +68,19 @@ class GrayScott(GridSystem):
 
 _UNSEEN = tuple(product((0.033, 0.036), (0.059, 0.061)))
 _CODA = tuple(product((0.03, 0.039), (0.058, 0.062)))
+_GEPS_UNSEEN = ((0.042, 0.057), (0.033, 0.057), (0.033, 0.06), (0.042, 0.06))
 _BOX = Box((0.03, 0.058), (0.039, 0.062), stretch=1.4)
+_WIDE_BOX = Box((0.03, 0.058), (0.04, 0.062), stretch=1.4)
+# One draw of the published ranges; the published code's own draw is not stored anywhere.
+_MANY = np.random.RandomState(0).uniform((0.03, 0.058), (0.04, 0.062), size=(100, 2)).tolist()
 
-#: seen, unseen, budget, frame distance, training frames, test frames, source
+#: seen, unseen, budget, range of fresh environments, frame distance, training frames, test frames, source
 _SPLITS = {
     "coda": (
         _CODA,
         _UNSEEN,
         Budget(train=1, test=32, valid=2),
+        _BOX,
         40.0,
         10,
         10,
@@ -85,6 +90,7 @@ _SPLITS = {
         ((0.037, 0.060), (0.030, 0.062), (0.039, 0.058)),
         _UNSEEN,
         Budget(train=1, test=32, valid=2),
+        _BOX,
         40.0,
         10,
         10,
@@ -92,26 +98,38 @@ _SPLITS = {
     ),
     "geps": (
         _CODA,
-        ((0.042, 0.057), (0.033, 0.057), (0.033, 0.06), (0.042, 0.06)),
+        _GEPS_UNSEEN,
         Budget(train=1, test=32, valid=2),
+        _BOX,
         10.0,
         20,
         40,
         "Koupai et al. (2024), GEPS: public code (baseline setting); tests run to twice the training horizon.",
     ),
+    "geps_multienv": (
+        _MANY,
+        _GEPS_UNSEEN,
+        Budget(train=1, test=32, valid=2),
+        _WIDE_BOX,
+        10.0,
+        20,
+        40,
+        "Koupai et al. (2024), GEPS: public code; F in [0.03, 0.04] and k in [0.058, 0.062], 100 pairs. The pairs are our "
+        "draw (seed 0), the unseen environments those of GEPS' small set.",
+    ),
 }
 
 
 @register("gray_scott")
-def gray_scott(split: Literal["coda", "leads", "geps"] = "coda", size: int = 32) -> EnvironmentFamily:
+def gray_scott(split: Literal["coda", "leads", "geps", "geps_multienv"] = "coda", size: int = 32) -> EnvironmentFamily:
     """Gray-Scott on a periodic grid, 10 frames 40 apart (GEPS: 20 frames 10 apart, tested on 40).
 
     Args:
-        split: ``"coda"`` (4 seen, 4 unseen environments in F and k), ``"leads"`` (3 seen) or ``"geps"`` (4 seen,
-            4 unseen further out).
+        split: ``"coda"`` (4 seen, 4 unseen environments in F and k; NCF uses it too), ``"leads"`` (3 seen), ``"geps"``
+            (4 seen, 4 unseen further out) or ``"geps_multienv"`` (100 seen, the same 4 unseen).
         size: cells a side; 32 as published.
     """
-    seen, unseen, budget, dt, frames, test_frames, source = choose_split("gray_scott", split, _SPLITS)
+    seen, unseen, budget, box, dt, frames, test_frames, source = choose_split("gray_scott", split, _SPLITS)
     return EnvironmentFamily(
         name="gray_scott",
         split=split,
@@ -121,7 +139,7 @@ def gray_scott(split: Literal["coda", "leads", "geps"] = "coda", size: int = 32)
         times=torch.arange(frames, dtype=torch.float64) * dt,
         test_times=torch.arange(test_frames, dtype=torch.float64) * dt,
         budget=budget,
-        distribution=_BOX,
+        distribution=box,
         source=source,
         arguments={"split": split, "size": size},
     )

@@ -54,7 +54,7 @@ class GridSystem(System):
         return rates.movedim(last, batch)
 
     def _solve(self, x0: Tensor, p: Tensor, t: Tensor, rtol: float, atol: float) -> Tensor:
-        chunk = max(1, CACHED_BYTES // (prod(self.state_shape) * x0.element_size()))
+        chunk = max(1, CACHED_BYTES // (prod(x0.shape[1:]) * x0.element_size()))
         attempt = None
         if self._compiles(x0, p):
             attempt = _attempts.get(self)

@@ -150,7 +150,8 @@ class System(ABC):
                 x0, p, lambda x, q: integrate_each(self.rhs, x, t, q, method=method, rtol=rtol, atol=atol)
             )
         end = float(t[-1] + (t[-1] - t[-2])) if len(t) > 1 else float(t[-1]) + 1.0
-        return self._flat(x0, p, lambda x, q: interpolate_each(self.rhs, x, t, end, q, rtol=rtol, atol=atol))
+        solve = lambda x, q: interpolate_each(self.rhs, x, t, end, q, rtol=rtol, atol=atol)  # noqa: E731
+        return self._flat(x0, p, lambda x, q: _in_whole_vectors(solve, x, q))
 
     def _flat(self, x0: Tensor, p: Tensor, solve: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
         """Check inputs and hand all trajectories to ``solve`` as one batch ``(B, C, *X)``, ``(B, P)``."""
@@ -173,14 +174,8 @@ class System(ABC):
 
     def _solve(self, x0: Tensor, p: Tensor, t: Tensor, rtol: float, atol: float) -> Tensor:
         """``(B, C, *X)``, ``(B, P)`` to ``(T, B, C, *X)``."""
-        # Sines and powers differ in their last bit between a full vector of the processor and what is left over, so
-        # that small states are filled up to whole vectors: the same numbers come out whatever the batch.
-        n = len(x0)
-        missing = -n % 64 if x0[:1].numel() < 64 and n else 0
-        if missing:
-            x0 = torch.cat([x0, x0[:1].expand(missing, *x0.shape[1:])])
-            p = torch.cat([p, p[:1].expand(missing, -1)])
-        return integrate_each(self.rhs, x0, t, p, method=self.method, rtol=rtol, atol=atol)[:, :n]
+        solve = lambda x, q: integrate_each(self.rhs, x, t, q, method=self.method, rtol=rtol, atol=atol)  # noqa: E731
+        return _in_whole_vectors(solve, x0, p)
 
     def split(self, p: Tensor) -> tuple[Tensor, ...]:
         """The parameters one by one, each shaped to broadcast against one channel's field ``(..., *X)``."""
@@ -219,3 +214,17 @@ class System(ABC):
         if name not in names:
             raise SettingsError(f"{type(self).__name__} has no parameter {name!r}; it has {', '.join(names)}.")
         return names.index(name)
+
+
+def _in_whole_vectors(solve: Callable[[Tensor, Tensor], Tensor], x: Tensor, p: Tensor) -> Tensor:
+    """``solve`` a batch of small states filled up to a multiple of 64.
+
+    Sines and powers differ in their last bit between a full vector of the processor and what is left over; this way
+    the same numbers come out whatever the batch.
+    """
+    n = len(x)
+    missing = -n % 64 if n and x[:1].numel() < 64 else 0
+    if missing:
+        x = torch.cat([x, x[:1].expand(missing, *x.shape[1:])])
+        p = torch.cat([p, p[:1].expand(missing, -1)])
+    return solve(x, p)[:, :n]

@@ -177,11 +177,9 @@ def interpolate_each(
     state = _start(field, x0, bounds, rule, rtol, atol, False, arguments)
     target = bounds[1].expand(len(x0))
     frame = torch.ones(len(x0), dtype=torch.long, device=x0.device)
-    dense = x0.new_tensor(rule.dense)
     while not bool((state.t >= target).all()):
         before = state
         state, slopes = _advance(run, rule, state, target, rtol, atol, *arguments)
-        stack = torch.stack(slopes, 1)
         while True:
             inside = (grid[frame] <= state.t) & (state.t > before.t)
             if not bool(inside.any()):
@@ -189,10 +187,14 @@ def interpolate_each(
             here = inside.nonzero()[:, 0]
             h = (state.t - before.t)[here]
             part = (grid[frame[here]] - before.t[here]) / h
-            powers = torch.stack([part ** (i + 1) for i in range(dense.shape[1])], 1)
-            weights = (powers @ dense.mT * h[:, None]).to(x0)
-            moved = torch.einsum("bs,bs...->b...", weights, stack[here])
-            out[frame[here], here] = before.x[here] + moved
+            y = before.x[here]
+            for row, k in zip(rule.dense, slopes, strict=True):
+                # Horner's rule, elementwise: a matrix product would round differently in another batch.
+                weight = torch.zeros_like(part)
+                for d in reversed(row):
+                    weight = (weight + d) * part
+                y = torch.addcmul(y, _wide((weight * h).to(x0.dtype), x0, False), k[here])
+            out[frame[here], here] = y
             frame = frame + inside.long()
         _check_steps(state)
     return out

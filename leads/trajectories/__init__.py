@@ -3,11 +3,13 @@
 from leads.trajectories.files import from_arrays, from_xarray, load, save, to_xarray
 from leads.trajectories.formats import read, write
 from leads.trajectories.generate import DataSplits, generate, simulate
+from leads.trajectories.stream import fresh_environments, stream, stream_sets
 from leads.trajectories.trajectories import Trajectories
 
 __all__ = [
     "DataSplits",
     "Trajectories",
+    "fresh_environments",
     "from_arrays",
     "from_xarray",
     "generate",
@@ -15,6 +17,8 @@ __all__ = [
     "read",
     "save",
     "simulate",
+    "stream",
+    "stream_sets",
     "to_xarray",
     "write",
 ]

@@ -205,12 +205,20 @@ def load(path: str | Path) -> Trajectories:
         if path.suffix == ".nc":
             with xarray.open_dataset(path, engine="h5netcdf") as dataset:
                 return from_xarray(dataset.load())
+        check_complete(path)
         with xarray.open_zarr(path, consolidated=False) as dataset:
             return from_xarray(dataset.load())
     except LeadsError:
         raise
     except Exception as error:  # the readers below raise dozens of types for damaged files
         raise FileError(f"{path} is damaged, truncated or not a dataset of trajectories: {error}.") from error
+
+
+def check_complete(path: Path) -> None:
+    """Raise :class:`FileError` for a Zarr store that :func:`leads.trajectories.stream` has not finished."""
+    head = path / "zarr.json"
+    if head.exists() and json.loads(head.read_text()).get("attributes", {}).get("complete") is False:
+        raise FileError(f"{path} is not complete: its chunks are still being made. Run the same call again to go on.")
 
 
 def _suffix(path: Path) -> None:

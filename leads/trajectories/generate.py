@@ -213,6 +213,8 @@ def _solve(
     dtype: torch.dtype,
 ) -> Trajectories:
     def make() -> Tensor:
+        if not x0.numel():
+            return x0.new_empty((*x0.shape[:2], len(times), *system.state_shape))
         if fidelity == "published":
             return system.simulate_published(x0, parameters, times)
         return system.simulate(x0, parameters, times)

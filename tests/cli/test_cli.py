@@ -108,11 +108,64 @@ def test_a_sweep_that_fails_is_one_message_too(override: str, tmp_path: Path) ->
         (["generate", "lotka_volterra", "--out", "x", "--split", "cod"], "Did you mean 'coda'"),
         (["generate", "lotka_volterra", "--out", "x", "--fidelity", "exat"], "Did you mean 'exact'"),
         (["generate", "lotka_volterra", "--out", "/dev/null/x"], "Could not write"),
+        (["generate", "lotka_volterra", "--out", "/dev/null/x", "--zarr"], "Could not begin"),
+        (["generate", "lotka_volterra", "--out", "x", "--cluster", "local"], "add --zarr"),
+        (["generate", "lotka_volterra", "--out", "x", "--distribution", "outside"], "--environments 100"),
+        (["generate", "lotka_volterra", "--out", "x", "--environments", "0"], "n >= 1"),
+        (["generate", "lotka_volterra", "--out", "x", "--zarr", "--workers", "2"], "cluster='local'"),
+        (["generate", "gray_scott", "sizes=12", "--out", "x"], "cannot be made with {'sizes': 12}"),
+        (["generate", "gray_scott", "12", "--out", "x"], "name=value"),
+        (["convert", "a.nc"], "what to read and what to write"),
+        (["convert", "a.nc", "b.npz", "--format", "numpy"], "a.nc"),
         (["fitt"], "Did you mean 'fit'"),
     ],
 )
 def test_errors_are_one_message_and_exit_code_2(args: list[str], message: str, refused) -> None:  # type: ignore[no-untyped-def]
     assert message in refused(*args)
+
+
+def test_generate_streams_fresh_environments(tmp_path: Path, refused) -> None:  # type: ignore[no-untyped-def]
+    import leads
+    from leads.trajectories import fresh_environments, load
+
+    args = ["generate", "lotka_volterra", "--out", str(tmp_path), "--zarr", "--environments", "5", "--chunk", "1000"]
+    for _ in range(2):  # the second time there is nothing to do
+        done = CliRunner().invoke(app, args)
+        assert done.exit_code == 0, done.output
+        assert done.output.split() == [
+            str(tmp_path / f"{n}.zarr") for n in ("train", "valid", "test", "adapt", "adapt_test")
+        ]
+    want = leads.generate(fresh_environments(leads.make("lotka_volterra"), 5), cache=False)
+    got = load(tmp_path / "train.zarr")
+    assert bool((got.states == want.train.states).all())
+    assert got.attributes["seen"] == "5 fresh ones inside the range of the family, seed 0"
+    assert "seed: 0 there, 1 here" in refused(*args, "--seed", "1")
+    assert "parameters differ" in refused(*args, "--distribution", "outside")
+
+
+def test_generate_takes_arguments_of_the_family(tmp_path: Path) -> None:
+    from leads.trajectories import load
+
+    assert CliRunner().invoke(app, ["generate", "lotka_volterra", "split=leads", "--out", str(tmp_path)]).exit_code == 0
+    assert load(tmp_path / "train.nc").states.shape == (10, 1, 20, 2)
+
+
+def test_convert(tmp_path: Path, refused) -> None:  # type: ignore[no-untyped-def]
+    import leads
+    from leads.trajectories import load, read, save
+
+    data = leads.generate(leads.make("lotka_volterra")).adapt
+    save(data, tmp_path / "a.nc")
+    save(data.select(environments=[1, 0]), tmp_path / "b.zarr")
+    files = [str(tmp_path / name) for name in ("a.nc", "b.zarr", "c.nc")]
+    assert CliRunner().invoke(app, ["convert", *files]).exit_code == 0
+    both = load(tmp_path / "c.nc")
+    assert bool((both.states == data.states[[0, 1, 2, 3, 1, 0]]).all())
+    target = str(tmp_path / "d.npz")
+    done = CliRunner().invoke(app, ["convert", files[0], target, "--format", "numpy", "--from", "netcdf"])
+    assert done.exit_code == 0, done.output
+    assert bool((read(target, "numpy").states == data.states).all())
+    assert "Did you mean 'numpy'" in refused("convert", files[0], target, "--format", "nunpy")
 
 
 def test_a_run_folder_belongs_to_one_experiment(trained: Path, refused) -> None:  # type: ignore[no-untyped-def]
@@ -158,7 +211,7 @@ def test_debug_shows_the_traceback(tmp_path: Path) -> None:
 
 def test_help_and_list() -> None:
     assert "report" in CliRunner().invoke(app, ["--help"]).output
-    for command in ("list", "generate", "fit", "adapt", "evaluate", "report"):
+    for command in ("list", "generate", "convert", "fit", "adapt", "evaluate", "report"):
         assert CliRunner().invoke(app, [command, "--help"]).exit_code == 0
     listed = CliRunner().invoke(app, ["list"]).output
     assert all(word in listed for word in ("gray_scott", "geps", "conv", "low_rank", "one_per_environment", "rk4"))
@@ -170,3 +223,20 @@ def test_tab_completes_overrides() -> None:
     assert complete_override("method=co") == ["method=coda"]
     assert "experiment=lotka_volterra_coda" in complete_override("experiment=lotka")
     assert complete_override("nothing_like_it") == []
+
+
+def test_a_family_has_a_card(refused) -> None:  # type: ignore[no-untyped-def]
+    out = CliRunner().invoke(app, ["list", "pendulum", "--markdown"]).stdout
+    assert "dv/dt = -omega0^2 sin(theta) - alpha v + f0 cos(w_f t)" in out
+    assert "| omega0 | rad/s | 0.5, 0.7 | 0 to 10 | natural frequency |" in out
+    assert "| aphynity |" in out
+    assert "Args" not in out
+    assert "Did you mean 'pendulum'" in refused("list", "pendulm")
+
+
+def test_every_family_can_be_chosen_and_completed() -> None:
+    import leads
+    from leads.cli.completion import complete_family
+
+    assert complete_family("") == leads.list_families()
+    assert complete_family("lotka") == ["lotka_volterra"]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from leads.errors import FileError, LeadsError, ShapeError
-from leads.trajectories.files import LEAD, from_xarray, save
+from leads.trajectories.files import LEAD, check_complete, from_xarray, save
 from leads.trajectories.formats.format import Format, Source, formats
 from leads.trajectories.trajectories import Trajectories
 
@@ -93,6 +93,7 @@ def _opened(path: Path) -> Iterator[xarray.Dataset]:
             with xarray.open_dataset(path, engine="h5netcdf") as dataset:
                 yield dataset
         else:
+            check_complete(path)
             with xarray.open_zarr(path, consolidated=False, chunks=None) as dataset:
                 yield dataset
     except LeadsError:
