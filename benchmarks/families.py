@@ -23,7 +23,7 @@ import leads
 from leads.environments import Budget, EnvironmentFamily
 from leads.environments.card import _costs, card
 from leads.evaluation import Table
-from leads.evaluation.gallery import portrait
+from leads.evaluation.gallery import portrait, poster
 
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "docs" / "families"
@@ -61,6 +61,7 @@ def main(names: list[str]) -> None:
     OUT.mkdir(parents=True, exist_ok=True)
     costs = json.loads(COSTS.read_text()) if COSTS.exists() else {}
     known = ratios()
+    shown: dict[str, leads.Trajectories] = {}
     for name in names or leads.list_families():
         family = leads.make(name)
         if not family.budget.train:
@@ -71,6 +72,9 @@ def main(names: list[str]) -> None:
         COSTS.write_text(json.dumps(dict(sorted(costs.items())), indent=1))
         figure = portrait(train)
         figure.savefig(OUT / f"{name}.png", dpi=70)
+        shown[name] = train
+    if not names:
+        poster(shown).savefig(OUT.parent / "families.png", dpi=80)
     _costs.cache_clear()
     rows = []
     for name in leads.list_families():

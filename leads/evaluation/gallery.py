@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from leads.errors import SettingsError
@@ -77,4 +78,29 @@ def _snapshots(data: Trajectories, environments: list[int], trajectory: int, cha
             ax.grid(False)
         row[0].set_ylabel(_label(data, e), fontsize=7)
     figure.colorbar(image, ax=[row[-1] for row in axes], shrink=0.8)
+    return figure
+
+
+def poster(sets: Mapping[str, Trajectories], columns: int = 8) -> Figure:
+    """One panel a family: orbits of its environments in the plane of the first two channels (no space), a space-time
+    diagram (one axis) or the last frame (two axes) of the first environment."""
+    rows = -(-len(sets) // columns)
+    figure, axes = _grid(rows, columns, width=1.75, height=1.85)
+    panels = [ax for row in axes for ax in row]
+    for ax, (name, data) in zip(panels, sets.items(), strict=False):
+        space = data.states.ndim - 4
+        ax.set(xticks=[], yticks=[])
+        ax.grid(False)
+        ax.set_title(name, fontsize=7)
+        if space == 0:
+            for i, e in enumerate(range(0, data.n_environments, max(1, data.n_environments // 4))):
+                ax.plot(*data.states[e, 0, :, :2].mT, color=COLOURS[i % len(COLOURS)], lw=1.2)
+            continue
+        field = data.states[0, 0, :, 0] if space == 1 else data.states[0, 0, -1, 0]
+        size = float(field.abs().max())
+        signed = float(field.min()) < 0 < float(field.max())
+        limits = {"vmin": -size, "vmax": size} if signed else {}
+        ax.imshow(field, cmap="RdBu_r" if signed else "viridis", origin="lower", aspect="auto", **limits)
+    for ax in panels[len(sets) :]:
+        ax.set_visible(False)
     return figure

@@ -34,7 +34,7 @@ def sine_transform(x: Tensor, axis: int = -1) -> Tensor:
     if n < 1:
         raise ShapeError(f"A sine transform needs at least one point along the axis, got shape {tuple(x.shape)}.")
     if n <= DENSE:
-        s = sines(n).to(x)
+        s = sines(n, x.device, x.dtype)
         return x @ s if axis in (-1, x.ndim - 1) else (x.movedim(axis, -1) @ s).movedim(-1, axis)
     return sine_transform_fft(x, axis)
 
@@ -53,7 +53,7 @@ def sine_transform_2d(x: Tensor) -> Tensor:
     """:func:`sine_transform` along the last two axes; orthonormal and its own inverse."""
     n, m = x.shape[-2:]
     if max(n, m) <= DENSE and min(n, m) >= 1:
-        return sines(n).to(x) @ x @ sines(m).to(x)
+        return sines(n, x.device, x.dtype) @ x @ sines(m, x.device, x.dtype)
     return sine_transform(sine_transform(x, -1), -2)
 
 
@@ -95,18 +95,19 @@ def solve_helmholtz(
     Raises:
         SettingsError: sides that are not positive.
     """
-    eigenvalues = sine_eigenvalues(tuple(q.shape[-2:]), lengths, spectral=spectral, like=q)
+    n, m = q.shape[-2:]
+    eigenvalues = sine_eigenvalues((n, m), lengths, spectral=spectral, like=q)
     return sine_transform_2d(sine_transform_2d(q) / (eigenvalues - screening))
 
 
 @lru_cache(maxsize=32)
-def sines(n: int) -> Tensor:
-    """The symmetric orthogonal matrix of :func:`sine_transform`, ``(n, n)``, float64."""
+def sines(n: int, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """The symmetric orthogonal matrix of :func:`sine_transform`, ``(n, n)``."""
     with torch.inference_mode(False):
         j = torch.arange(1, n + 1, dtype=torch.float64)
         # The whole number is reduced first: the sine of a large angle loses digits.
         turns = torch.outer(j, j) % (2 * (n + 1))
-        return (2 / (n + 1)) ** 0.5 * torch.sin(math.pi / (n + 1) * turns)
+        return ((2 / (n + 1)) ** 0.5 * torch.sin(math.pi / (n + 1) * turns)).to(device, dtype)
 
 
 @lru_cache(maxsize=32)

@@ -7,6 +7,7 @@ import inspect
 import os
 import warnings
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 from torch import Tensor
@@ -28,10 +29,7 @@ def cache_folder() -> Path:
 def fingerprint(system: System, *inputs: Tensor | str) -> str:
     """Hash of a system's source and attributes, and of everything it is solved with."""
     digest = hashlib.sha256(f"numerics {NUMERICS}".encode())
-    try:
-        digest.update(inspect.getsource(type(system)).encode())
-    except (OSError, TypeError):
-        digest.update(repr(type(system)).encode())
+    digest.update(_source(type(system)).encode())
     digest.update(repr(sorted((k, repr(v)) for k, v in vars(system).items())).encode())
     for item in inputs:
         if isinstance(item, str):
@@ -40,6 +38,19 @@ def fingerprint(system: System, *inputs: Tensor | str) -> str:
             digest.update(repr((tuple(item.shape), str(item.dtype))).encode())
             digest.update(item.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()[:32]
+
+
+@cache
+def _source(kind: type[System]) -> str:
+    """The source of the files of a system's class and of those it builds on, :class:`System` itself excepted."""
+    parts = []
+    for base in kind.__mro__[: kind.__mro__.index(System)]:
+        module = inspect.getmodule(base)
+        try:
+            parts.append(inspect.getsource(module if module and hasattr(module, "__file__") else base))
+        except (OSError, TypeError):
+            parts.append(repr(base))
+    return "\n".join(parts)
 
 
 def cached(key: str, make: Callable[[], Tensor], cache: bool | str | Path) -> Tensor:

