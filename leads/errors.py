@@ -36,4 +36,20 @@ class CheckpointError(FileError):
 
 
 class DivergenceError(LeadsError, ArithmeticError):
-    """A rollout or an optimisation that left the finite numbers; the message names the step and the environment."""
+    """A rollout or an optimisation that left the finite numbers; the message names the step and the environment.
+
+    Attributes:
+        environment, trajectory, time: where and when, as far as known: a number in the batch, or in its environment
+            where that is given.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        trajectory: int | None = None,
+        time: float | None = None,
+        environment: int | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.environment, self.trajectory, self.time = environment, trajectory, time

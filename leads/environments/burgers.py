@@ -153,7 +153,7 @@ class Burgers(GridSystem):
             try:
                 states = solve(solver, fine, p[here])
             except DivergenceError as error:
-                if hasattr(error, "trajectory"):
+                if error.trajectory is not None:
                     error.trajectory = int(here[error.trajectory])
                 raise
             out[:, here] = states.unflatten(-1, (cells, n // cells)).mean(-1)

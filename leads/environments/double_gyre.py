@@ -14,10 +14,9 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from leads.environments.family import Box, Budget, EnvironmentFamily, choose_split, register
-from leads.environments.quasi_geostrophic import check_finite
 from leads.environments.system import Channel, Grid, Parameter, System
 from leads.errors import SettingsError
-from leads.integrators import integrate
+from leads.integrators import check_finite, integrate
 from leads.numerics.sine import sine_eigenvalues, sine_transform_2d
 
 DAY = 86400.0

@@ -73,7 +73,8 @@ class GridSystem(System):
                     self.rates, x, t, q, method=self.method, rtol=rtol, atol=atol, batch_last=True, attempt=attempt
                 )
             except DivergenceError as error:
-                error.trajectory += first  # type: ignore[attr-defined]
+                if error.trajectory is not None:
+                    error.trajectory += first
                 raise
             parts.append(states.movedim(-1, 1)[:, : chunk - missing])
         return torch.cat(parts, 1)

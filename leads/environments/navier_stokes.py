@@ -13,25 +13,12 @@ from torch import Tensor
 from leads.environments.family import Box, Budget, EnvironmentFamily, choose_split, register
 from leads.environments.system import Parameter
 from leads.environments.vorticity_flow import VorticityFlow
-from leads.errors import DataError, DivergenceError
-from leads.integrators.exponential import integrate_exponential
+from leads.errors import DataError
+from leads.integrators import check_finite, integrate_exponential
 from leads.numerics.spectral import SpectralGrid
 
 #: Pairs of trajectories that the published stepper advances together on a processor (8 was fastest, of 1 to 32).
 PAIRS = 8
-
-
-def check_finite(states: Tensor, t: Tensor) -> Tensor:
-    """``states`` ``(T, B, ...)`` as they are; :class:`DivergenceError` names the first trajectory that left the finite
-    numbers (in ``trajectory``) and the first frame without it (in ``time``)."""
-    bad = ~torch.isfinite(states).flatten(2).all(2)
-    if not bool(bad.any()):
-        return states
-    frame = int(bad.any(1).nonzero()[0])
-    trajectory, time = int(bad[frame].nonzero()[0]), float(t[frame])
-    error = DivergenceError(f"Trajectory {trajectory} blows up before t = {time:g}. Shorten the horizon or the step.")
-    error.trajectory, error.time = trajectory, time  # type: ignore[attr-defined]
-    raise error
 
 
 class NavierStokes(VorticityFlow):

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from leads.environments.system import Grid, System
-from leads.errors import DivergenceError, SettingsError, UnknownNameError
-from leads.integrators import integrate_exponential
+from leads.errors import SettingsError, UnknownNameError
+from leads.integrators import check_finite, integrate_exponential
 from leads.numerics import SpectralGrid
 from leads.registry import nearest
 
@@ -160,14 +160,3 @@ class PeriodicQG(System):
         """
         g = self.modes.to(psih)
         return g.isotropic_spectrum(psih * g.k2.sqrt()) / (2 * g.bins[0])
-
-
-def check_finite(states: Tensor, t: Tensor) -> None:
-    """Raise :class:`DivergenceError`, as :meth:`System._flat` expects it, at the first frame that is not finite."""
-    bad = ~torch.isfinite(states).flatten(2).all(-1)
-    if not bool(bad.any()):
-        return
-    frame, worst = (int(i) for i in bad.nonzero()[0])
-    error = DivergenceError(f"Trajectory {worst} blows up before t = {float(t[frame]):g}.")
-    error.trajectory, error.time = worst, float(t[frame])  # type: ignore[attr-defined]
-    raise error

@@ -10,11 +10,10 @@ import torch
 from torch import Tensor
 
 from leads.environments.family import Box, Budget, EnvironmentFamily, choose_split, register
-from leads.environments.navier_stokes import check_finite
 from leads.environments.system import Channel, Grid, Parameter, System
 from leads.environments.vorticity_flow import padded_forward, padded_inverse
 from leads.errors import SettingsError
-from leads.integrators.exponential import integrate_exponential
+from leads.integrators import check_finite, integrate_exponential
 from leads.numerics.random_fields import random_field
 from leads.numerics.spectral import SpectralGrid
 

@@ -162,13 +162,16 @@ class System(ABC):
         try:
             states = solve(x0.flatten(0, 1), wide)
         except DivergenceError as error:
-            index = getattr(error, "trajectory", None)
+            index = error.trajectory
             if index is None:
                 raise
             values = ", ".join(f"{q.name} = {float(v):g}" for q, v in zip(self.parameters, p[index // n], strict=True))
             raise DivergenceError(
                 f"Trajectory {index % n} of environment {index // n} ({values}) of {type(self).__name__} blows up at "
-                f"t = {error.time:g}. Shorten the horizon, or choose other parameters or initial states."  # type: ignore[attr-defined]
+                f"t = {error.time:g}. Shorten the horizon, or choose other parameters or initial states.",
+                environment=index // n,
+                trajectory=index % n,
+                time=error.time,
             ) from error
         return states.movedim(0, 1).unflatten(0, (e, n))
 

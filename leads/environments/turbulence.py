@@ -12,9 +12,9 @@ from torch import Tensor
 from torch.nn.functional import grid_sample, pad
 
 from leads.environments.family import Box, Budget, EnvironmentFamily, choose_split, register
-from leads.environments.navier_stokes import check_finite
 from leads.environments.system import Channel, Grid, Parameter, System
 from leads.errors import DataError, SettingsError
+from leads.integrators import check_finite
 
 #: Side of the box, and length of a step.
 SIDE, STEP = 64.0, 1.0

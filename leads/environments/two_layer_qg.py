@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from leads.environments.family import Box, Budget, EnvironmentFamily, choose_split, register
-from leads.environments.quasi_geostrophic import Dissipation, PeriodicQG, check_finite
+from leads.environments.quasi_geostrophic import Dissipation, PeriodicQG
 from leads.environments.system import Channel, Parameter
-from leads.integrators import check_times
+from leads.integrators import check_finite, check_times
 from leads.numerics import SpectralGrid, advection, random_field
 
 DAY = 86400.0

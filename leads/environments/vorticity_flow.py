@@ -141,7 +141,8 @@ class DealiasedFlow(VorticityFlow):
                     rates, y0, t, self.linear(g, q).unsqueeze(-1), method=self.method, rtol=rtol, atol=atol
                 )
             except DivergenceError as error:
-                error.trajectory += start * chunk  # type: ignore[attr-defined]
+                if error.trajectory is not None:
+                    error.trajectory += start * chunk
                 raise
             frames = self.to_field(torch.view_as_complex(modes))
             parts.append(torch.cat([x[None], frames[1:]]))

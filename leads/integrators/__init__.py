@@ -1,7 +1,7 @@
 """Advancing any field in time."""
 
 from leads.integrators.adaptive import integrate_adaptive
-from leads.integrators.each import integrate_each, interpolate_each
+from leads.integrators.each import check_finite, integrate_each, interpolate_each
 from leads.integrators.exponential import integrate_exponential
 from leads.integrators.exponential_tableaus import exponential_methods
 from leads.integrators.fixed import Field, check_times, integrate
@@ -10,6 +10,7 @@ from leads.integrators.tableaus import Tableau, methods, tableau
 __all__ = [
     "Field",
     "Tableau",
+    "check_finite",
     "check_times",
     "exponential_methods",
     "integrate",

@@ -277,9 +277,27 @@ def _check_steps(state: State) -> None:
         return
     worst = int(stuck.nonzero()[0])
     time = float(state.t[worst])
-    error = DivergenceError(
+    raise DivergenceError(
         f"Trajectory {worst} blows up at t = {time:g}: no step is short enough. Shorten the horizon, or check its "
-        "parameters and initial state."
+        "parameters and initial state.",
+        trajectory=worst,
+        time=time,
     )
-    error.trajectory, error.time = worst, time  # type: ignore[attr-defined]
-    raise error
+
+
+def check_finite(states: Tensor, t: Tensor) -> Tensor:
+    """``states`` ``(T, B, ...)`` at times ``t`` as they are, where all are finite.
+
+    Raises:
+        DivergenceError: names the first trajectory that left the finite numbers, and the first frame without it.
+    """
+    bad = ~torch.isfinite(states).flatten(2).all(2)
+    if not bool(bad.any()):
+        return states
+    frame = int(bad.any(1).nonzero()[0])
+    worst, time = int(bad[frame].nonzero()[0]), float(t[frame])
+    raise DivergenceError(
+        f"Trajectory {worst} blows up before t = {time:g}. Shorten the horizon or the step.",
+        trajectory=worst,
+        time=time,
+    )

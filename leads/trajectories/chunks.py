@@ -40,9 +40,9 @@ def solve_chunk(job: Job, environments: range, trajectories: range) -> tuple[Ten
         states = job.simulate(x0, p, job.times)
         blown = states.new_full(states.shape[:2], torch.nan, dtype=torch.float64)
     except DivergenceError as error:
-        where = _where(error, len(trajectories))
-        if not job.mark and where is not None:
-            raise _named(job, environments, trajectories, *where) from error
+        e, n, time = error.environment, error.trajectory, error.time
+        if not job.mark and e is not None and n is not None and time is not None:
+            raise _named(job, environments, trajectories, e, n, time) from error
         wide = p[:, None].expand(*x0.shape[:2], -1)
         flat, when = _halves(job, x0.flatten(0, 1), wide.flatten(0, 1))
         states, blown = flat.unflatten(0, x0.shape[:2]), when.unflatten(0, x0.shape[:2])
@@ -70,7 +70,7 @@ def _halves(job: Job, x0: Tensor, p: Tensor) -> tuple[Tensor, Tensor]:
             middle = len(x0) // 2
             parts = [_halves(job, x0[part], p[part]) for part in (slice(middle), slice(middle, None))]
             return torch.cat([a for a, _ in parts]), torch.cat([b for _, b in parts])
-        states, time = _until(job, x0, p, _time(error))
+        states, time = _until(job, x0, p, error.time)
         return states, x0.new_tensor([time])
 
 
@@ -85,25 +85,11 @@ def _until(job: Job, x0: Tensor, p: Tensor, time: float | None) -> tuple[Tensor,
             states[:, :kept] = job.simulate(x0[:, None], p, t[:kept])[:, 0]
             break
         except DivergenceError as error:
-            earlier = _time(error)
+            earlier = error.time
             time = earlier if earlier is not None else float(t[kept - 1])
             kept -= 1
     states[:, kept:] = torch.nan
     return states, float(t[kept]) if time is None else time
-
-
-def _cause(error: DivergenceError) -> BaseException:
-    return error.__cause__ if hasattr(error.__cause__, "time") else error  # type: ignore[return-value]
-
-
-def _time(error: DivergenceError) -> float | None:
-    return getattr(_cause(error), "time", None)
-
-
-def _where(error: DivergenceError, n: int) -> tuple[int, int, float] | None:
-    """Environment, trajectory and time of a blow-up in a batch of ``n`` trajectories an environment, where known."""
-    index, time = getattr(_cause(error), "trajectory", None), _time(error)
-    return None if index is None or time is None else (index // n, index % n, time)
 
 
 def _named(job: Job, environments: range, trajectories: range, e: int, n: int, time: float) -> DivergenceError:
@@ -111,10 +97,11 @@ def _named(job: Job, environments: range, trajectories: range, e: int, n: int, t
     values = ", ".join(
         f"{q.name} = {float(v):g}" for q, v in zip(job.system.parameters, job.parameters[e], strict=True)
     )
-    error = DivergenceError(
+    return DivergenceError(
         f"Trajectory {n} of environment {e} ({values}) of {type(job.system).__name__} blows up at t = {time:g}. The "
         f"chunks that were complete are kept in {job.path}. Shorten the horizon, choose other parameters, or go on with "
-        "on_blowup='mark' (--on-blowup mark)."
+        "on_blowup='mark' (--on-blowup mark).",
+        environment=e,
+        trajectory=n,
+        time=time,
     )
-    error.environment, error.trajectory, error.time = e, n, time  # type: ignore[attr-defined]
-    return error

@@ -189,7 +189,7 @@ def test_bad_input() -> None:
     states[2, 1] = torch.inf
     with pytest.raises(DivergenceError, match="Trajectory 1 blows up before t = 2") as error:
         check_finite(states, seconds(0, 1, 2))
-    assert error.value.trajectory == 1  # type: ignore[attr-defined]
+    assert error.value.trajectory == 1
 
 
 def test_a_blow_up_is_named() -> None:

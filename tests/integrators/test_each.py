@@ -76,7 +76,7 @@ def test_a_blow_up_is_named() -> None:
     x0 = torch.tensor([[0.1], [2.0]], dtype=torch.float64)
     with pytest.raises(DivergenceError, match=r"Trajectory 1 blows up at t = 0\.5") as caught:
         integrate_each(lambda t, x: x**2, x0, TIMES[:3])
-    assert caught.value.trajectory == 1  # type: ignore[attr-defined]
+    assert caught.value.trajectory == 1
 
 
 def test_one_frame_and_no_trajectories() -> None:

@@ -384,4 +384,4 @@ def test_a_cluster_gives_the_same_bits(lotka: EnvironmentFamily, tmp_path: Path)
             assert torch.equal(load(path).states, want.train.states)
         with pytest.raises(DivergenceError, match="Trajectory 0 of environment 2") as caught:
             stream(Square(), SQUARE, 1, TIMES, tmp_path / "square.zarr", chunk=(1, 1), cluster=client)
-        assert caught.value.time == pytest.approx(float(ENDS[2, 0]), rel=1e-6)  # type: ignore[attr-defined]
+        assert caught.value.time == pytest.approx(float(ENDS[2, 0]), rel=1e-6)
