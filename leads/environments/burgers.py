@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from leads.environments.family import Box, Budget, EnvironmentFamily, choose_split, register
-from leads.environments.grid_system import GridSystem
+from leads.environments.grid_system import WORTH_COMPILING, GridSystem
 from leads.environments.system import Channel, Grid, Parameter
 from leads.errors import DivergenceError, SettingsError
 from leads.integrators import interpolate_each
@@ -26,8 +26,6 @@ LENGTH = 2 * math.pi
 MODES = 44
 #: Where cells are no wider than this times the viscosity, shocks are smooth on the grid.
 RESOLVED = 0.125
-#: Values in all refined initial states from which compiling pays: a step has some hundred operations.
-WORTH_COMPILING = 2**18
 
 _solvers: weakref.WeakKeyDictionary[Burgers, dict[tuple[int, bool], Burgers]] = weakref.WeakKeyDictionary()
 

@@ -16,8 +16,9 @@ from leads.integrators.each import Attempt, integrate_each, make_attempt
 
 #: States advanced together: with their slopes they stay in a core's cache.
 CACHED_BYTES = 2**18
-#: Values in all initial states from which compiling pays (some seconds, once a machine and shape).
-WORTH_COMPILING = 2**21
+#: Values in all initial states from which compiling pays (some seconds, once a machine and shape): the 128 test
+#: trajectories of a published Gray-Scott set.
+WORTH_COMPILING = 2**18
 
 _attempts: weakref.WeakKeyDictionary[GridSystem, Attempt] = weakref.WeakKeyDictionary()
 
