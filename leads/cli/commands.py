@@ -98,7 +98,7 @@ def generate(
         raise SettingsError("--cluster, --workers, --chunk and --on-blowup are for sets that are streamed: add --zarr.")
     if environments is None and distribution != "inside":
         raise SettingsError("--distribution is for fresh environments: say how many, e.g. --environments 100.")
-    made = make(family, **({"split": split} if split else {}), **given)
+    made = make(family, **(({"split": split} if split else {}) | given))
     origin: dict[str, object] = {}
     if environments is not None:
         made = fresh_environments(made, environments, distribution, seed)

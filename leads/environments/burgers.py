@@ -85,7 +85,7 @@ class Burgers(GridSystem):
             raise SettingsError(f"Burgers' initial states need at least 32 cells, got {cells}.")
         if fine < cells or fine % cells:
             raise SettingsError(f"fine must be a multiple of cells, got fine={fine} and cells={cells}.")
-        self.fine = fine
+        self.fine, self.finer = fine, 1
         self.grid = Grid((cells,), (LENGTH / cells,), ("x",))
 
     def rates(self, t: Tensor, x: Tensor, p: Tensor) -> Tensor:
@@ -129,6 +129,15 @@ class Burgers(GridSystem):
 
         return self._flat(x0, p, lambda x, q: self._refined_solve(x, q, t, solve))
 
+    def simulate(self, x0: Tensor, p: Tensor, t: Tensor, *, refine: int = 1) -> Tensor:
+        """See :meth:`System.simulate`; ``refine`` multiplies the number of fine cells too, whose error is the larger."""
+        self.check_refine(refine)
+        if refine == 1:
+            return super().simulate(x0, p, t)
+        finer = copy(self)
+        finer.fine, finer.finer = refine * self.fine, refine * self.finer
+        return super(Burgers, finer).simulate(x0, p, t, refine=refine)
+
     def _solve(self, x0: Tensor, p: Tensor, t: Tensor, rtol: float, atol: float) -> Tensor:
         def solve(solver: Burgers, x: Tensor, q: Tensor) -> Tensor:
             return GridSystem._solve(solver, x, q, t, rtol, atol)
@@ -171,7 +180,7 @@ class Burgers(GridSystem):
         """Cells on which trajectories of viscosity ``mu`` (B,) are solved, (B,): ``cells`` times a power of two, or ``fine``."""
         assert self.grid is not None
         cells = self.grid.shape[0]
-        times = torch.exp2(torch.ceil(torch.log2(LENGTH / (RESOLVED * mu.double() * cells)))).clamp_min(1)
+        times = torch.exp2(torch.ceil(torch.log2(self.finer * LENGTH / (RESOLVED * mu.double() * cells)))).clamp_min(1)
         wanted = (times * cells).clamp_max(self.fine).long()
         return torch.where(self.fine % wanted == 0, wanted, self.fine)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 
 from leads.environments.system import System
-from leads.errors import SettingsError, UnknownNameError
+from leads.errors import LeadsError, SettingsError, UnknownNameError
 from leads.registry import Registry, nearest
 
 families: Registry[Callable[..., EnvironmentFamily]] = Registry("family")
@@ -27,6 +28,11 @@ class Budget:
     valid: int = 8
     adapt: int = 1
     adapt_test: int = 32
+
+    def __post_init__(self) -> None:
+        for name, n in vars(self).items():
+            if not isinstance(n, int) or n < 0:
+                raise SettingsError(f"A budget counts trajectories: {name} must be a whole number >= 0, got {n!r}.")
 
 
 @dataclass(frozen=True)
@@ -141,9 +147,13 @@ class EnvironmentFamily:
             SettingsError: ``n`` below one, a parameter that does not exist, does not vary or cannot leave the range.
             UnknownNameError: unknown split.
         """
-        if n < 1:
-            raise SettingsError(f"sample needs n >= 1 environments, got {n}.")
+        if not isinstance(n, int) or n < 1:
+            raise SettingsError(f"sample needs a whole number n >= 1 of environments, got {n!r}.")
         if not isinstance(generator, np.random.RandomState):
+            if not isinstance(generator, int) or not 0 <= generator < 2**32:
+                raise SettingsError(
+                    f"sample draws from a numpy.random.RandomState or a seed from 0 to 2^32 - 1, got {generator!r}."
+                )
             generator = np.random.RandomState(generator)
         if parameter is not None and split != "shift":
             raise SettingsError(f"A parameter is named for split='shift' alone, got split={split!r}.")
@@ -159,29 +169,58 @@ class EnvironmentFamily:
 
 def choose_split(family: str, split: str, known: dict[str, Any]) -> Any:
     """The entry of ``known`` called ``split``; an unknown name is answered with the nearest known ones."""
-    if split not in known:
-        raise UnknownNameError(f"The family {family!r} has no split {split!r}. {nearest(split, known)}")
+    if not isinstance(split, str) or split not in known:
+        raise UnknownNameError(f"The family {family!r} has no split {split!r}. {nearest(str(split), known)}")
     return known[split]
 
 
-def make(name: str, **arguments: Any) -> EnvironmentFamily:
+def make(
+    name: str, *, frames: int | None = None, test_frames: int | None = None, **arguments: Any
+) -> EnvironmentFamily:
     """Make the family called ``name``.
 
     Args:
         name: a registered name, see :func:`list_families`.
+        frames: frames of training and adaptation data, the published distance apart; as published by default.
+        test_frames: frames of test data; by default as published, but no fewer than ``frames``.
         arguments: the family's own arguments, for example ``split="coda"`` or ``size=64``.
 
     Raises:
         UnknownNameError: unknown family or split; the nearest known ones are offered.
-        SettingsError: an argument that the family does not take.
+        SettingsError: an argument that the family does not take, or a value that it cannot take.
     """
     factory = families[name]
+    own = inspect.signature(factory).parameters
+    central = {"frames": frames, "test_frames": test_frames}
+    passed = arguments | {k: v for k, v in central.items() if k in own and v is not None}
     try:
-        return factory(**arguments)
+        inspect.signature(factory).bind(**passed)
     except TypeError as error:
-        if "argument" not in str(error):
+        raise SettingsError(f"The family {name!r} cannot be made with {passed}: {error}.") from error
+    try:
+        family = factory(**passed)
+    except (TypeError, ValueError, RuntimeError) as error:
+        if isinstance(error, LeadsError) or not passed:
             raise
-        raise SettingsError(f"The family {name!r} cannot be made with {arguments}: {error}.") from error
+        raise SettingsError(
+            f"The family {name!r} cannot be made with {passed}: {str(error).splitlines()[0]}."
+        ) from error
+    wanted = {k: v for k, v in central.items() if k not in own and v is not None}
+    return _with_frames(family, wanted) if wanted else family
+
+
+def _with_frames(family: EnvironmentFamily, wanted: dict[str, int]) -> EnvironmentFamily:
+    """The family on other numbers of frames, its own distance apart; tests never end before training does."""
+    for key, n in wanted.items():
+        if not isinstance(n, int) or n < 2:
+            raise SettingsError(f"{key} must be a whole number of at least 2, got {n!r}.")
+    first, dt = family.times[0], family.times[1] - family.times[0]
+    frames = wanted.get("frames", len(family.times))
+    test_frames = wanted.get("test_frames", max(frames, len(family.horizon_times)))
+    if test_frames < frames:
+        raise SettingsError(f"Tests of {test_frames} frames would end before training does ({frames} frames).")
+    grid = first + dt * torch.arange(test_frames, dtype=torch.float64)
+    return replace(family, times=grid[:frames], test_times=grid, arguments=family.arguments | wanted)
 
 
 def list_families() -> list[str]:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from leads.environments.system import System
+from leads.integrators import check_finite
 from leads.numerics.random_fields import mode_variance, random_field
 from leads.numerics.spectral import SpectralGrid
 
@@ -47,7 +48,7 @@ class LinearFourierSystem(System):
         g = self.spectral.to(x0)
         symbol, xh = self._wide(g, p), g.forward(x0)
         later = [g.inverse(torch.exp(symbol * s) * xh) for s in (t[1:] - t[0]).tolist()]
-        return torch.stack([x0, *later])
+        return check_finite(torch.stack([x0, *later]), t)
 
 
 def smooth_fields(grid: SpectralGrid, width: float, n: int, generator: np.random.RandomState) -> Tensor:

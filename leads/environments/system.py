@@ -67,6 +67,8 @@ class System(ABC):
     atol: float = 1e-12
     #: How the published generator solves: method, rtol, atol. dopri5 stands for SciPy's RK45 (here at its defaults).
     published: tuple[str, float, float] = ("dopri5", 1e-3, 1e-6)
+    #: Whether twice the steps tell the error. Not where the step is part of the system's definition.
+    steps_tell_error: bool = True
 
     @property
     def state_shape(self) -> tuple[int, ...]:
@@ -132,6 +134,7 @@ class System(ABC):
             ShapeError, DataError: inputs that do not fit the system, or parameters outside their range.
             DivergenceError: a trajectory blows up; its environment, its number and the time are named.
         """
+        self.check_refine(refine)
         scale = refine ** (tableau(self.method).order + 1)
         # Below the rounding of the states no step would ever be kept.
         smallest = 20 * torch.finfo(x0.dtype).eps
@@ -157,6 +160,8 @@ class System(ABC):
         """Check inputs and hand all trajectories to ``solve`` as one batch ``(B, C, *X)``, ``(B, P)``."""
         self.check_state(x0, leading=2)
         self.check_parameters(p)
+        if len(p) != len(x0):
+            raise ShapeError(f"The initial states cover {len(x0)} environments (axis 0), the parameters {len(p)}.")
         e, n = x0.shape[:2]
         wide = p.to(x0)[:, None].expand(e, n, -1).flatten(0, 1)
         try:
@@ -185,6 +190,11 @@ class System(ABC):
         space = (1,) * (len(self.state_shape) - 1)
         return tuple(q.reshape(*q.shape, *space) for q in p.unbind(-1))
 
+    def check_refine(self, refine: int) -> None:
+        """Raise :class:`SettingsError` unless ``refine`` is a whole number of at least 1."""
+        if not isinstance(refine, int) or refine < 1:
+            raise SettingsError(f"refine multiplies the number of steps: a whole number of at least 1, got {refine!r}.")
+
     def check_state(self, x: Tensor, leading: int) -> None:
         """Raise :class:`ShapeError` unless ``x`` has ``leading`` axes before ``(C, *X)``, :class:`DataError` if not finite."""
         expected = self.state_shape
@@ -193,6 +203,10 @@ class System(ABC):
             raise ShapeError(
                 f"States of {type(self).__name__} need shape ({', '.join((*names, *map(str, expected)))}), "
                 f"got {tuple(x.shape)}."
+            )
+        if x.dtype not in (torch.float32, torch.float64):
+            raise DataError(
+                f"States of {type(self).__name__} are solved in float32 or float64, got {x.dtype}. Convert them."
             )
         if not bool(torch.isfinite(x).all()):
             raise DataError(f"States of {type(self).__name__} contain NaN or infinite values; remove or mask them.")

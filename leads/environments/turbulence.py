@@ -45,6 +45,7 @@ class Turbulence(System):
     values and order of the step; the solver is our own, so trajectories are not the published ones to the number.
     """
 
+    steps_tell_error = False
     channels = (
         Channel("w", "length/time", "upward velocity"),
         Channel("u", "length/time", "sideways velocity"),

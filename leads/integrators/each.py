@@ -11,18 +11,21 @@ and its root were vectorised, hence on the size of the batch and on compilation,
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import count
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from leads.errors import DivergenceError, SettingsError
+from leads.errors import DivergenceError
 from leads.integrators.fixed import check_times
 from leads.integrators.tableaus import Tableau, adaptive_tableau
 
 #: ``(t, x, *arguments) -> dx/dt``; ``t`` has one entry a trajectory.
 EachField = Callable[..., Tensor]
 SAFETY, SLOWEST, FASTEST = 0.9, 0.2, 10.0
+#: Attempted steps without reaching a frame after which a trajectory is given up.
+MOST_ATTEMPTS = 20_000
 
 
 class State(NamedTuple):
@@ -105,7 +108,7 @@ def integrate_each(
     atol: float = 1e-12,
     batch_last: bool = False,
     attempt: Attempt | None = None,
-    most_attempts: int = 1_000_000,
+    most_attempts: int | None = None,
 ) -> Tensor:
     """Advance ``dx/dt = field(t, x, *arguments)`` of every trajectory by its own adaptive steps.
 
@@ -118,16 +121,17 @@ def integrate_each(
         rtol, atol: a step is kept where the root mean square over the state of ``error / (atol + rtol |x|)`` is below 1.
         batch_last: the layout in which stencils run fastest: neighbours in memory are neighbouring trajectories.
         attempt: a compiled :func:`make_attempt` of the same field, method and layout.
-        most_attempts: give up after so many.
+        most_attempts: give up on a trajectory that has not reached its next frame in so many (``MOST_ATTEMPTS``).
 
     Returns:
         States ``(T, *x0.shape)``, in the dtype of ``x0``; differentiable in ``x0`` and the arguments at the steps taken.
 
     Raises:
-        DivergenceError: a trajectory's step shrank to nothing (it blows up); its index and the time are named and stand
-            in the exception's ``trajectory`` and ``time``.
+        DivergenceError: a trajectory's step shrank to nothing (it blows up), or it makes no headway (it is far too
+            stiff); its index and the time are named and stand in the exception's ``trajectory`` and ``time``.
     """
     check_times(times)
+    most = MOST_ATTEMPTS if most_attempts is None else most_attempts
     run = attempt or make_attempt(field, method, batch_last=batch_last)
     grid = times.to(x0.device, torch.float64)
     axis = -1 if batch_last else 0
@@ -141,7 +145,8 @@ def integrate_each(
     frame = torch.ones(n, dtype=torch.long, device=x0.device)
     last = len(grid) - 1
     floor = _SHORTEST * max(float(grid.abs().max()), 1e-10)
-    for _ in range(most_attempts):
+    seen = frame
+    for attempts in count(1):
         target = grid[frame.clamp(max=last)]
         state, _ = _advance(run, rule, state._replace(step=_rounded(state.step)), target, rtol, atol, *arguments)
         landed = (state.t >= target) & (frame <= last)
@@ -153,10 +158,10 @@ def integrate_each(
                 return out.movedim(1, -1) if batch_last else out
         elif float(state.step.min()) < floor:
             _check_steps(state)
-    raise SettingsError(
-        f"{most_attempts} attempted steps did not reach t = {float(grid[-1]):g}: loosen the tolerances (rtol={rtol:g}, "
-        f"atol={atol:g}) or shorten the horizon."
-    )
+        if attempts % most == 0:
+            _check_headway(state, (frame == seen) & (frame <= last), most)
+            seen = frame
+    raise AssertionError("unreachable")
 
 
 def interpolate_each(
@@ -165,7 +170,7 @@ def interpolate_each(
     """The same with steps that run freely to ``end`` and frames interpolated between them (dopri5, batch first).
 
     With the default tolerances this is what SciPy's ``solve_ivp(..., method="RK45", t_eval=times)`` gives for every
-    trajectory, to rounding.
+    trajectory, to rounding. Errors as above.
     """
     check_times(times)
     rule = adaptive_tableau("dopri5")
@@ -177,8 +182,9 @@ def interpolate_each(
     state = _start(field, x0, bounds, rule, rtol, atol, False, arguments)
     target = bounds[1].expand(len(x0))
     frame = torch.ones(len(x0), dtype=torch.long, device=x0.device)
-    while not bool((state.t >= target).all()):
-        before = state
+    seen, attempts = frame, 0
+    while bool((frame < len(times)).any()):
+        before, attempts = state, attempts + 1
         state, slopes = _advance(run, rule, state, target, rtol, atol, *arguments)
         while True:
             inside = (grid[frame] <= state.t) & (state.t > before.t)
@@ -197,6 +203,9 @@ def interpolate_each(
             out[frame[here], here] = y
             frame = frame + inside.long()
         _check_steps(state)
+        if attempts % MOST_ATTEMPTS == 0:
+            _check_headway(state, (frame == seen) & (frame < len(times)), MOST_ATTEMPTS)
+            seen = frame
     return out
 
 
@@ -280,6 +289,20 @@ def _check_steps(state: State) -> None:
     raise DivergenceError(
         f"Trajectory {worst} blows up at t = {time:g}: no step is short enough. Shorten the horizon, or check its "
         "parameters and initial state.",
+        trajectory=worst,
+        time=time,
+    )
+
+
+def _check_headway(state: State, idle: Tensor, attempts: int) -> None:
+    """Raise where a trajectory is ``idle``: it reached no frame in so many attempts."""
+    if not bool(idle.any()):
+        return
+    worst = int(idle.nonzero()[0])
+    time = float(state.t[worst])
+    raise DivergenceError(
+        f"Trajectory {worst} got no further than t = {time:g} in {attempts} attempted steps: it blows up or is far too "
+        "stiff. Shorten the horizon, or check its parameters and initial state.",
         trajectory=worst,
         time=time,
     )

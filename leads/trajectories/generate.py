@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from leads.environments import EnvironmentFamily, System
-from leads.errors import UnknownNameError
+from leads.errors import DataError, SettingsError, UnknownNameError
 from leads.registry import nearest
 from leads.trajectories.cache import cached, fingerprint
 from leads.trajectories.trajectories import Trajectories
@@ -95,9 +95,9 @@ def simulate(
         x0: initial states, shape ``(E, N, C, *X)``, or ``(N, C, *X)`` to share them. Solved in their dtype.
         times: shape ``(T,)``.
         fidelity: see :func:`generate`.
-        estimate_error: solve again with twice the steps and keep the largest difference in
-            ``attributes["error_estimate"]``: an estimate of the error of the solution returned, at twice its cost
-            (exact fidelity only).
+        estimate_error: solve again with twice the steps, in float64, and keep the largest difference in
+            ``attributes["error_estimate"]``: an estimate of the error of the solution returned, at two or three times
+            its cost (exact fidelity only, and not for systems whose step is part of their definition).
         dtype: of the states returned; that of ``x0`` by default.
 
     Returns:
@@ -109,8 +109,10 @@ def simulate(
     """
     if fidelity not in FIDELITIES:
         raise UnknownNameError(f"No fidelity is named {fidelity!r}. {nearest(str(fidelity), FIDELITIES)}")
-    if not x0.is_floating_point():
-        x0 = x0.double()
+    if not isinstance(system, System):
+        hint = "Pass family.system." if isinstance(system, EnvironmentFamily) else "leads.make(...).system is one."
+        raise SettingsError(f"simulate needs a System, got {type(system).__name__}. {hint}")
+    parameters, x0, times = _real("parameters", parameters), _real("x0", x0), _real("times", times)
     if x0.ndim == 1 + len(system.state_shape):
         x0 = x0.expand(len(parameters), *x0.shape)
     attributes: dict[str, object] = {
@@ -119,12 +121,23 @@ def simulate(
         "leads_version": __version__,
     }
     result = _solve(system, parameters, x0, times, fidelity, attributes, False, dtype or x0.dtype)
-    if fidelity == "exact" and estimate_error:
+    if fidelity == "exact" and estimate_error and system.steps_tell_error:
         with torch.no_grad():
-            fine = system.simulate(x0, parameters, times, refine=2)
-            estimate = float((fine - result.states).abs().max())
+            fine = system.simulate(x0.double(), parameters.double(), times, refine=2)
+            estimate = float((fine - result.states).abs().max()) if fine.numel() else 0.0
         result = replace(result, attributes={**result.attributes, "error_estimate": estimate})
     return result
+
+
+def _real(name: str, values: Tensor) -> Tensor:
+    """A tensor of real numbers; arrays and lists are converted, whole numbers become float64."""
+    try:
+        tensor = torch.as_tensor(values)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise DataError(f"{name} must be a tensor or an array of numbers, got {type(values).__name__}.") from error
+    if tensor.is_complex():
+        raise DataError(f"{name} must be real, got {tensor.dtype}.")
+    return tensor if tensor.is_floating_point() else tensor.double()
 
 
 def initial_states(

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import leads
-from leads.environments import EnvironmentFamily, families
+from leads.environments import Budget, EnvironmentFamily, families
 from leads.environments.gray_scott import GrayScott
 from leads.errors import DataError, DivergenceError, SettingsError, ShapeError, UnknownNameError
 from leads.testing import check_system
@@ -142,3 +142,48 @@ def test_one_parameter_shifts_alone() -> None:
         f.sample(1, "shift", 0, parameter="betta")
     with pytest.raises(SettingsError, match="split='shift' alone"):
         f.sample(1, "inside", 0, parameter="beta")
+
+
+def test_frames_are_an_argument_of_every_family() -> None:
+    f = leads.make("gray_scott", frames=5)
+    assert f.times.tolist() == [0, 40, 80, 120, 160]
+    assert len(f.horizon_times) == 10
+    assert leads.make("gray_scott", frames=12).horizon_times[-1] == 440
+    assert len(leads.make("pendulum", frames=30, test_frames=40).horizon_times) == 40
+    assert leads.make("gray_scott", **f.arguments).times.tolist() == f.times.tolist()
+    for wrong in (-3, 0, 1, 2.5, "x"):
+        with pytest.raises(SettingsError, match="frames"):
+            leads.make("gray_scott", frames=wrong)  # type: ignore[arg-type]
+    with pytest.raises(SettingsError, match="end before training"):
+        leads.make("gray_scott", frames=12, test_frames=11)
+
+
+def test_bad_values_are_settings_errors(lotka: EnvironmentFamily) -> None:
+    with pytest.raises(SettingsError, match="cannot be made"):
+        leads.make("gray_scott", size="abc")
+    for split in (3, None, ["coda"]):
+        with pytest.raises(UnknownNameError, match="has no split"):
+            leads.make("lotka_volterra", split=split)
+    with pytest.raises(SettingsError, match="train must be a whole number"):
+        Budget(train=-1, test=2)
+    for n, generator in ((2.5, 0), (2, -1), (2, np.random.default_rng(0)), (2, torch.Generator())):
+        with pytest.raises(SettingsError, match="sample"):
+            lotka.sample(n, "inside", generator)  # type: ignore[arg-type]
+    x0 = torch.ones(3, 1, 2, dtype=torch.float64)
+    with pytest.raises(ShapeError, match="cover 3 environments"):
+        lotka.system.simulate(x0, lotka.seen[:2], lotka.times)
+    with pytest.raises(SettingsError, match="refine"):
+        lotka.system.simulate(x0, lotka.seen[:3], lotka.times, refine=0)
+    with pytest.raises(DataError, match="float32 or float64"):
+        lotka.system.simulate(x0.half(), lotka.seen[:3], lotka.times)
+
+
+def test_navier_stokes_names_the_one_that_blows_up_and_does_not_mix_neighbours() -> None:
+    system, p = leads.make("navier_stokes", size=8).system, leads.make("navier_stokes").seen[:2]
+    raw = system.sample_x0(4, np.random.RandomState(0))
+    x0 = raw.expand(2, 4, 1, 8, 8).clone()
+    x0[1, 2] *= 1e150
+    with pytest.raises(DivergenceError, match=r"Trajectory 2 of environment 1 \(nu = 0.0009"):
+        system.simulate_published(x0, p, torch.tensor([0.0, 0.02], dtype=torch.float64))
+    system.spin_up_until = 0.05
+    assert torch.equal(system.spin_up(raw)[1:2], system.spin_up(raw[1:2]))

@@ -10,7 +10,7 @@ from scipy.integrate import solve_ivp
 
 import leads
 from leads.environments import Budget, EnvironmentFamily
-from leads.errors import FileError, UnknownNameError
+from leads.errors import DataError, FileError, SettingsError, UnknownNameError
 from leads.trajectories import cache as cache_module
 from leads.trajectories import simulate
 from leads.trajectories.cache import write_whole
@@ -134,3 +134,28 @@ def test_simulate_is_differentiable(lotka: EnvironmentFamily) -> None:
         with torch.no_grad():
             sides = [end(*(v + s * direction if v is target else v for v in (p, x0))) for s in (1, -1)]
         assert float((grad * direction).sum()) == pytest.approx(float(sides[0] - sides[1]) / 2, rel=1e-6)
+
+
+def test_error_estimates_are_honest(lotka: EnvironmentFamily) -> None:
+    x0 = lotka.system.sample_x0(2, np.random.RandomState(0))
+    single = leads.simulate(lotka.system, lotka.seen, x0.float(), lotka.times)
+    exact = leads.simulate(lotka.system, lotka.seen, x0.float().double(), lotka.times)
+    error = float((single.states.double() - exact.states).abs().max())
+    assert single.attributes["error_estimate"] == pytest.approx(error, rel=0.2)
+    burgers = leads.make("burgers", cells=64, fine=128)
+    x0 = burgers.system.sample_x0(1, np.random.RandomState(0))
+    times = torch.tensor([0.0, 0.09], dtype=torch.float64)
+    rough = leads.simulate(burgers.system, burgers.unseen[2:3], x0, times)
+    assert rough.attributes["error_estimate"] > 1e-3  # shocks far below a cell
+
+
+def test_simulate_takes_arrays_and_refuses_what_it_cannot_use(lotka: EnvironmentFamily) -> None:
+    x0, p = np.ones((2, 2)), lotka.seen.numpy()
+    data = leads.simulate(lotka.system, p, x0, [0, 1, 2])  # type: ignore[arg-type]
+    assert data.states.shape == (9, 2, 3, 2)
+    with pytest.raises(SettingsError, match=r"Pass family\.system"):
+        leads.simulate(lotka, p, x0, [0, 1])  # type: ignore[arg-type]
+    with pytest.raises(DataError, match="must be real"):
+        leads.simulate(lotka.system, lotka.seen, torch.ones(2, 2).to(torch.complex64), lotka.times)
+    with pytest.raises(DataError, match="array of numbers"):
+        leads.simulate(lotka.system, lotka.seen, "ones", lotka.times)  # type: ignore[arg-type]
