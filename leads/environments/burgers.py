@@ -14,11 +14,9 @@ import torch
 from torch import Tensor
 
 from leads.environments.family import Box, Budget, EnvironmentFamily, choose_split, register
-from leads.environments.grid_system import WORTH_COMPILING, GridSystem
+from leads.environments.grid_system import GridSystem
 from leads.environments.system import Channel, Grid, Parameter
 from leads.errors import DivergenceError, SettingsError
-from leads.integrators import interpolate_each
-from leads.integrators.compiled import cannot_compile
 from leads.numerics.stencils import second_derivative, shift, weno
 
 LENGTH = 2 * math.pi
@@ -27,7 +25,7 @@ MODES = 44
 #: Where cells are no wider than this times the viscosity, shocks are smooth on the grid.
 RESOLVED = 0.125
 
-_solvers: weakref.WeakKeyDictionary[Burgers, dict[tuple[int, bool], Burgers]] = weakref.WeakKeyDictionary()
+_solvers: weakref.WeakKeyDictionary[Burgers, dict[int, Burgers]] = weakref.WeakKeyDictionary()
 
 
 class Burgers(GridSystem):
@@ -121,14 +119,6 @@ class Burgers(GridSystem):
         u = x[..., 0, :]
         return {"mean": u.mean(-1), "energy": 0.5 * u.square().mean(-1)}
 
-    def simulate_published(self, x0: Tensor, p: Tensor, t: Tensor) -> Tensor:
-        end = float(t[-1] + (t[-1] - t[-2])) if len(t) > 1 else float(t[-1]) + 1.0
-
-        def solve(solver: Burgers, x: Tensor, q: Tensor) -> Tensor:
-            return interpolate_each(solver.rhs, x, t, end, q)
-
-        return self._flat(x0, p, lambda x, q: self._refined_solve(x, q, t, solve))
-
     def simulate(self, x0: Tensor, p: Tensor, t: Tensor, *, refine: int = 1) -> Tensor:
         """See :meth:`System.simulate`; ``refine`` multiplies the number of fine cells too, whose error is the larger."""
         self.check_refine(refine)
@@ -144,6 +134,12 @@ class Burgers(GridSystem):
 
         return self._refined_solve(x0, p, t, solve)
 
+    def _solve_published(self, x0: Tensor, p: Tensor, t: Tensor) -> Tensor:
+        def solve(solver: Burgers, x: Tensor, q: Tensor) -> Tensor:
+            return GridSystem._solve_published(solver, x, q, t)
+
+        return self._refined_solve(x0, p, t, solve)
+
     def _refined_solve(
         self, x0: Tensor, p: Tensor, t: Tensor, solve: Callable[[Burgers, Tensor, Tensor], Tensor]
     ) -> Tensor:
@@ -155,8 +151,7 @@ class Burgers(GridSystem):
         for n in sorted(set(counts.tolist())):
             here = (counts == n).nonzero()[:, 0]
             fine = refined(x0[here], n)
-            worth = fine.numel() >= WORTH_COMPILING and cannot_compile() is None
-            solver = self._on(n, worth if self.compile is None else self.compile)
+            solver = self._on(n)
             try:
                 states = solve(solver, fine, p[here])
             except DivergenceError as error:
@@ -168,13 +163,14 @@ class Burgers(GridSystem):
         out[0] = x0
         return out
 
-    def _on(self, cells: int, compile: bool) -> Burgers:
+    def _on(self, cells: int) -> Burgers:
         """This system on ``cells`` cells; kept, because compiling it takes seconds."""
         kept = _solvers.setdefault(self, {})
-        if (cells, compile) not in kept:
-            solver = kept[cells, compile] = copy(self)
-            solver.fine, solver.compile, solver.grid = cells, compile, Grid((cells,), (LENGTH / cells,), ("x",))
-        return kept[cells, compile]
+        if cells not in kept:
+            solver = kept[cells] = copy(self)
+            solver.fine, solver.grid = cells, Grid((cells,), (LENGTH / cells,), ("x",))
+        kept[cells].compile = self.compile
+        return kept[cells]
 
     def _counts(self, mu: Tensor) -> Tensor:
         """Cells on which trajectories of viscosity ``mu`` (B,) are solved, (B,): ``cells`` times a power of two, or ``fine``."""

@@ -6,14 +6,22 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from leads.environments.batches import (
+    COMPILED_CHUNK,
+    Layout,
+    compiled_attempt,
+    compiled_to_frame,
+    in_batches,
+    worth_compiling,
+)
 from leads.errors import DataError, DivergenceError, SettingsError, ShapeError
-from leads.integrators import integrate_each, interpolate_each, tableau
+from leads.integrators import integrate_each, integrate_frames, interpolate_each, tableau
 
 
 @dataclass(frozen=True)
@@ -69,6 +77,8 @@ class System(ABC):
     published: tuple[str, float, float] = ("dopri5", 1e-3, 1e-6)
     #: Whether twice the steps tell the error. Not where the step is part of the system's definition.
     steps_tell_error: bool = True
+    #: Whether steps of the reference solution are compiled; ``None``: where the work is large enough to repay it.
+    compile: bool | None = None
 
     @property
     def state_shape(self) -> tuple[int, ...]:
@@ -147,14 +157,7 @@ class System(ABC):
         By default with the method and tolerances of ``published``: RK45 runs one frame past the last one and is
         interpolated to the frames, as SciPy does it; DOP853 lands on them.
         """
-        method, rtol, atol = self.published
-        if method != "dopri5":
-            return self._flat(
-                x0, p, lambda x, q: integrate_each(self.rhs, x, t, q, method=method, rtol=rtol, atol=atol)
-            )
-        end = float(t[-1] + (t[-1] - t[-2])) if len(t) > 1 else float(t[-1]) + 1.0
-        solve = lambda x, q: interpolate_each(self.rhs, x, t, end, q, rtol=rtol, atol=atol)  # noqa: E731
-        return self._flat(x0, p, lambda x, q: _in_whole_vectors(solve, x, q))
+        return self._flat(x0, p, lambda x, q: self._solve_published(x, q, t))
 
     def _flat(self, x0: Tensor, p: Tensor, solve: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
         """Check inputs and hand all trajectories to ``solve`` as one batch ``(B, C, *X)``, ``(B, P)``."""
@@ -182,8 +185,43 @@ class System(ABC):
 
     def _solve(self, x0: Tensor, p: Tensor, t: Tensor, rtol: float, atol: float) -> Tensor:
         """``(B, C, *X)``, ``(B, P)`` to ``(T, B, C, *X)``."""
-        solve = lambda x, q: integrate_each(self.rhs, x, t, q, method=self.method, rtol=rtol, atol=atol)  # noqa: E731
-        return _in_whole_vectors(solve, x0, p)
+        return self._each(x0, p, t, self.method, rtol, atol)
+
+    def _solve_published(self, x0: Tensor, p: Tensor, t: Tensor) -> Tensor:
+        """The same with the method and tolerances of ``published``."""
+        method, rtol, atol = self.published
+        if method != "dopri5":
+            return self._each(x0, p, t, method, rtol, atol)
+        end = float(t[-1] + (t[-1] - t[-2])) if len(t) > 1 else float(t[-1]) + 1.0
+        compiles = worth_compiling(self, x0, p)
+        layout = self.layout(x0, compiles)
+        attempt = compiled_attempt(self, layout, method, keep_slopes=True) if compiles else None
+        solve = lambda x, q: interpolate_each(  # noqa: E731
+            layout.field, x, t, end, q, rtol=rtol, atol=atol, batch_last=layout.batch_last, attempt=attempt
+        )
+        return in_batches(x0, p, layout, solve)
+
+    def _each(self, x0: Tensor, p: Tensor, t: Tensor, method: str, rtol: float, atol: float) -> Tensor:
+        compiles = worth_compiling(self, x0, p)
+        layout = self.layout(x0, compiles)
+        common: dict[str, Any] = {"method": method, "rtol": rtol, "atol": atol}
+        if compiles and not layout.batch_last:
+            to_frame = compiled_to_frame(self, layout, method)
+            return in_batches(
+                x0, p, layout, lambda x, q: integrate_frames(layout.field, x, t, q, to_frame=to_frame, **common)
+            )
+        common |= {"batch_last": layout.batch_last}
+        if compiles:
+            common |= {"attempt": compiled_attempt(self, layout, method)}
+        return in_batches(x0, p, layout, lambda x, q: integrate_each(layout.field, x, t, q, **common))
+
+    def layout(self, x0: Tensor, compiles: bool) -> Layout:
+        """How a batch ``(B, C, *X)`` is laid out for its solver."""
+        if compiles:
+            return Layout(self.rhs, False, COMPILED_CHUNK, COMPILED_CHUNK)
+        # Sines and powers differ in their last bit between a full vector of the processor and what is left over, so
+        # that small states are filled up to whole vectors: the same numbers come out whatever the batch.
+        return Layout(self.rhs, False, None, 64 if x0[:1].numel() < 64 else 1)
 
     def split(self, p: Tensor) -> tuple[Tensor, ...]:
         """The parameters one by one, each shaped to broadcast against one channel's field ``(..., *X)``."""
@@ -231,17 +269,3 @@ class System(ABC):
         if name not in names:
             raise SettingsError(f"{type(self).__name__} has no parameter {name!r}; it has {', '.join(names)}.")
         return names.index(name)
-
-
-def _in_whole_vectors(solve: Callable[[Tensor, Tensor], Tensor], x: Tensor, p: Tensor) -> Tensor:
-    """``solve`` a batch of small states filled up to a multiple of 64.
-
-    Sines and powers differ in their last bit between a full vector of the processor and what is left over; this way
-    the same numbers come out whatever the batch.
-    """
-    n = len(x)
-    missing = -n % 64 if n and x[:1].numel() < 64 else 0
-    if missing:
-        x = torch.cat([x, x[:1].expand(missing, *x.shape[1:])])
-        p = torch.cat([p, p[:1].expand(missing, -1)])
-    return solve(x, p)[:, :n]

@@ -11,6 +11,8 @@ from typing import Any, TypeVar
 
 import torch
 
+#: Shapes and fields for which functions of one kind are compiled; beyond, they run plain.
+RECOMPILATIONS = 64
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -30,12 +32,15 @@ def cannot_compile() -> str | None:
 def compiled(function: F) -> F:
     """``torch.compile(function)``; plain ``function`` with one warning where it cannot be compiled, or fails to be.
 
-    Shapes are compiled in, so call it with few different ones. Results equal the plain ones to rounding.
+    Shapes are compiled in, so call it with few different ones, and pass numbers that vary as tensors. Results equal
+    the plain ones to rounding.
     """
     reason = cannot_compile()
     if reason is not None:
         warnings.warn(f"Running without compilation: {reason}.", stacklevel=2)
         return function
+    # All functions made by one factory share a limit on compilations that is meant for one of them.
+    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, RECOMPILATIONS)
     fast = torch.compile(function, dynamic=False)
     failed = False
 

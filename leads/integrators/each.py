@@ -14,8 +14,10 @@ from collections.abc import Callable
 from itertools import count
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
+from torch._higher_order_ops.while_loop import while_loop
 
 from leads.errors import DivergenceError
 from leads.integrators.fixed import check_times
@@ -29,13 +31,16 @@ MOST_ATTEMPTS = 20_000
 
 
 class State(NamedTuple):
-    """Where every trajectory of a batch stands: time, state, slope, next step, whether its last attempt failed."""
+    """Where every trajectory of a batch stands: time, state, slope, next step, whether its last attempt failed.
 
-    t: Tensor
+    What steers the steps are NumPy arrays: a few numbers a trajectory cost least on the host, also beside a GPU.
+    """
+
+    t: np.ndarray
     x: Tensor
     slope: Tensor
-    step: Tensor
-    failed: Tensor
+    step: np.ndarray
+    failed: np.ndarray
 
 
 Attempt = Callable[..., tuple[Tensor, Tensor, Tensor, tuple[Tensor, ...]]]
@@ -60,7 +65,7 @@ def make_attempt(
     rule = adaptive_tableau(method)
 
     def attempt(
-        t: Tensor, h: Tensor, length: Tensor, x: Tensor, slope: Tensor, rtol: float, atol: float, *arguments: Any
+        t: Tensor, h: Tensor, length: Tensor, x: Tensor, slope: Tensor, rtol: Tensor, atol: Tensor, *arguments: Any
     ) -> tuple[Tensor, Tensor, Tensor, tuple[Tensor, ...]]:
         wide = _wide(length, x, batch_last)
         slopes = [slope]
@@ -78,24 +83,114 @@ def make_attempt(
 
 
 def _advance(
-    run: Attempt, rule: Tableau, state: State, target: Tensor, rtol: float, atol: float, *arguments: Any
+    run: Attempt, rule: Tableau, state: State, target: np.ndarray, rtol: Tensor, atol: Tensor, *arguments: Any
 ) -> tuple[State, tuple[Tensor, ...]]:
     """Attempt a step, no trajectory past its ``target`` ``(B,)``, and choose the next lengths."""
     t, x, slope, step, failed = state
     left = target - t
     lands = step >= left
-    h = torch.where(lands, left, step)
-    x, slope, error, slopes = run(t, h, h.to(x.dtype), x, slope, rtol, atol, *arguments)
-    error = torch.nan_to_num(error.double(), nan=torch.inf)
-    good = error < 1
-    factor = (SAFETY * error.clamp_min(1e-30) ** (-1 / (rule.error_order + 1))).clamp(SLOWEST, FASTEST)
+    h = np.where(lands, left, step)
+    start, length = torch.from_numpy(np.stack([t, h])).to(x.device).unbind()
+    x, slope, error, slopes = run(start, length, length.to(x.dtype), x, slope, rtol, atol, *arguments)
+    size = error.detach().double().cpu().numpy()
+    size = np.where(np.isnan(size), np.inf, size)
+    good = size < 1
+    factor = np.clip(SAFETY * np.maximum(size, 1e-30) ** (-1 / (rule.error_order + 1)), SLOWEST, FASTEST)
     # After a failure the next step does not grow. (Of a failed one the factor is below 1 as it is.)
-    longer = h * torch.where(failed, factor.clamp(max=1.0), factor)
-    landed = good & lands
+    longer = h * np.where(failed, np.minimum(factor, 1.0), factor)
     # A step cut short to land on a target says nothing about how long the next may be.
-    longer = torch.where(landed, torch.maximum(step, longer), longer)
-    t = torch.where(good, torch.where(lands, target, t + h), t)
+    longer = np.where(good & lands, np.maximum(step, longer), longer)
+    t = np.where(good, np.where(lands, target, t + h), t)
     return State(t, x, slope, longer, ~good), slopes
+
+
+ToFrame = Callable[..., tuple[Tensor, ...]]
+
+
+def make_to_frame(field: EachField, method: str = "dop853") -> ToFrame:
+    """All attempts from one frame to the next as one function, batch first, for the compiler: small states cost little
+    more than the calls between them.
+
+    Returns:
+        ``to_frame(t, x, slope, step, failed, target, most, rtol, atol, *arguments)``, which gives the first five at the
+        frame, or before it where a trajectory is stuck or ``most`` attempts were not enough.
+    """
+    rule = adaptive_tableau(method)
+    attempt = make_attempt(field, method)
+
+    def to_frame(
+        t: Tensor,
+        x: Tensor,
+        slope: Tensor,
+        step: Tensor,
+        failed: Tensor,
+        target: Tensor,
+        most: Tensor,
+        rtol: Tensor,
+        atol: Tensor,
+        *arguments: Tensor,
+    ) -> tuple[Tensor, ...]:
+        def goes_on(*carried: Tensor) -> Tensor:
+            t, _, _, step, failed, n = carried[:6]
+            stuck = failed & (step <= _SHORTEST * t.abs().clamp_min(1e-10))
+            return (t < target).any() & (n < most) & ~stuck.any()
+
+        def once(
+            t: Tensor, x: Tensor, slope: Tensor, step: Tensor, failed: Tensor, n: Tensor, *given: Tensor
+        ) -> tuple[Tensor, ...]:
+            # The same decisions as those of _advance, in torch.
+            step = step.to(torch.bfloat16).double()
+            left = target - t
+            lands = step >= left
+            h = torch.where(lands, left, step)
+            x, slope, error, _ = attempt(t, h, h.to(x.dtype), x, slope, rtol, atol, *given)
+            size = torch.nan_to_num(error.double(), nan=torch.inf)
+            good = size < 1
+            factor = (SAFETY * size.clamp_min(1e-30) ** (-1 / (rule.error_order + 1))).clamp(SLOWEST, FASTEST)
+            longer = h * torch.where(failed, factor.clamp(max=1.0), factor)
+            longer = torch.where(good & lands, torch.maximum(step, longer), longer)
+            t = torch.where(good, torch.where(lands, target, t + h), t)
+            # What is given goes along as copies: the loop's function must not return what it was handed.
+            return (t, x, slope, longer, ~good, n + 1, *(g.clone() for g in given))
+
+        carried: tuple[Tensor, ...] = (t, x, slope, step, failed, torch.zeros_like(most), *arguments)
+        if torch.compiler.is_compiling():
+            carried = while_loop(goes_on, once, carried)
+        else:
+            while bool(goes_on(*carried)):
+                carried = once(*carried)
+        return carried[:5]
+
+    return to_frame
+
+
+def integrate_frames(
+    field: EachField,
+    x0: Tensor,
+    times: Tensor,
+    *arguments: Tensor,
+    to_frame: ToFrame,
+    method: str = "dop853",
+    rtol: float = 1e-10,
+    atol: float = 1e-12,
+) -> Tensor:
+    """What :func:`integrate_each` gives for states ``(B, *S)``, by a compiled :func:`make_to_frame` of the same field and
+    method. Those that reach a frame first wait there for the others."""
+    check_times(times)
+    grid = times.detach().to(x0.device, torch.float64)
+    begin = _start(field, x0, float(grid[0]), float(grid[-1]), adaptive_tableau(method), rtol, atol, False, arguments)
+    t, step, failed = (torch.from_numpy(v).to(x0.device) for v in (begin.t, begin.step, begin.failed))
+    x, slope, frames = x0, begin.slope, [x0]
+    limits = (torch.tensor(MOST_ATTEMPTS, device=x0.device), x0.new_tensor(rtol), x0.new_tensor(atol))
+    for target in grid[1:]:
+        t, x, slope, step, failed = to_frame(t, x, slope, step, failed, target.expand_as(t), *limits, *arguments)
+        late = (t < target).cpu().numpy()
+        if late.any():
+            state = State(t.cpu().numpy(), x, slope, step.cpu().numpy(), failed.cpu().numpy())
+            _check_steps(state)
+            _check_headway(state, late, MOST_ATTEMPTS)
+        frames.append(x)
+    return torch.stack(frames)
 
 
 def integrate_each(
@@ -133,7 +228,7 @@ def integrate_each(
     check_times(times)
     most = MOST_ATTEMPTS if most_attempts is None else most_attempts
     run = attempt or make_attempt(field, method, batch_last=batch_last)
-    grid = times.to(x0.device, torch.float64)
+    grid = times.detach().to(torch.float64).cpu().numpy()
     axis = -1 if batch_last else 0
     n = x0.shape[axis]
     out = x0.new_empty((len(grid), n, *x0.movedim(axis, 0).shape[1:]))
@@ -141,22 +236,24 @@ def integrate_each(
     if len(grid) == 1 or n == 0:
         return out.movedim(1, axis) if batch_last else out
     rule = adaptive_tableau(method)
-    state = _start(field, x0, grid, rule, rtol, atol, batch_last, arguments)
-    frame = torch.ones(n, dtype=torch.long, device=x0.device)
-    last = len(grid) - 1
-    floor = _SHORTEST * max(float(grid.abs().max()), 1e-10)
+    state = _start(field, x0, grid[0], grid[-1], rule, rtol, atol, batch_last, arguments)
+    # As tensors: a compiled attempt would be compiled again for every other number.
+    relative, absolute = x0.new_tensor(rtol), x0.new_tensor(atol)
+    frame, last = np.ones(n, dtype=np.int64), len(grid) - 1
+    floor = _SHORTEST * max(float(np.abs(grid).max()), 1e-10)
     seen = frame
     for attempts in count(1):
-        target = grid[frame.clamp(max=last)]
-        state, _ = _advance(run, rule, state._replace(step=_rounded(state.step)), target, rtol, atol, *arguments)
+        target = grid[np.minimum(frame, last)]
+        state, _ = _advance(
+            run, rule, state._replace(step=_rounded(state.step)), target, relative, absolute, *arguments
+        )
         landed = (state.t >= target) & (frame <= last)
-        if bool(landed.any()):
-            here = landed.nonzero()[:, 0]
-            out[frame[here], here] = state.x.movedim(axis, 0)[here]
-            frame = frame + landed.long()
-            if bool((frame > last).all()):
+        if landed.any():
+            _write(out, frame, landed, state.x.movedim(axis, 0))
+            frame = frame + landed
+            if (frame > last).all():
                 return out.movedim(1, -1) if batch_last else out
-        elif float(state.step.min()) < floor:
+        elif state.step.min() < floor:
             _check_steps(state)
         if attempts % most == 0:
             _check_headway(state, (frame == seen) & (frame <= last), most)
@@ -165,48 +262,61 @@ def integrate_each(
 
 
 def interpolate_each(
-    field: EachField, x0: Tensor, times: Tensor, end: float, *arguments: Any, rtol: float = 1e-3, atol: float = 1e-6
+    field: EachField,
+    x0: Tensor,
+    times: Tensor,
+    end: float,
+    *arguments: Any,
+    rtol: float = 1e-3,
+    atol: float = 1e-6,
+    batch_last: bool = False,
+    attempt: Attempt | None = None,
 ) -> Tensor:
-    """The same with steps that run freely to ``end`` and frames interpolated between them (dopri5, batch first).
+    """The same with steps that run freely towards ``end`` and frames interpolated between them (dopri5).
 
     With the default tolerances this is what SciPy's ``solve_ivp(..., method="RK45", t_eval=times)`` gives for every
-    trajectory, to rounding. Errors as above.
+    trajectory, to rounding. A compiled ``attempt`` must keep its slopes. Errors as above.
     """
     check_times(times)
     rule = adaptive_tableau("dopri5")
-    run = make_attempt(field, "dopri5", keep_slopes=True)
-    grid = torch.cat([times.to(x0.device, torch.float64), x0.new_tensor([float("inf")], dtype=torch.float64)])
-    out = x0.new_empty((len(times), *x0.shape))
-    out[0] = x0
-    bounds = torch.stack([grid[0], grid.new_tensor(end)])
-    state = _start(field, x0, bounds, rule, rtol, atol, False, arguments)
-    target = bounds[1].expand(len(x0))
-    frame = torch.ones(len(x0), dtype=torch.long, device=x0.device)
+    run = attempt or make_attempt(field, "dopri5", batch_last=batch_last, keep_slopes=True)
+    axis = -1 if batch_last else 0
+    n = x0.shape[axis]
+    grid = np.append(times.detach().to(torch.float64).cpu().numpy(), np.inf)
+    out = x0.new_empty((len(times), n, *x0.movedim(axis, 0).shape[1:]))
+    out[0] = x0.movedim(axis, 0)
+    state = _start(field, x0, grid[0], end, rule, rtol, atol, batch_last, arguments)
+    target = np.full(n, float(end))
+    relative, absolute = x0.new_tensor(rtol), x0.new_tensor(atol)
+    frame = np.ones(n, dtype=np.int64)
     seen, attempts = frame, 0
-    while bool((frame < len(times)).any()):
+    while (frame < len(times)).any():
         before, attempts = state, attempts + 1
-        state, slopes = _advance(run, rule, state, target, rtol, atol, *arguments)
+        state, slopes = _advance(run, rule, state, target, relative, absolute, *arguments)
         while True:
             inside = (grid[frame] <= state.t) & (state.t > before.t)
-            if not bool(inside.any()):
+            if not inside.any():
                 break
-            here = inside.nonzero()[:, 0]
-            h = (state.t - before.t)[here]
-            part = (grid[frame[here]] - before.t[here]) / h
-            y = before.x[here]
-            for row, k in zip(rule.dense, slopes, strict=True):
-                # Horner's rule, elementwise: a matrix product would round differently in another batch.
-                weight = torch.zeros_like(part)
-                for d in reversed(row):
-                    weight = (weight + d) * part
-                y = torch.addcmul(y, _wide((weight * h).to(x0.dtype), x0, False), k[here])
-            out[frame[here], here] = y
-            frame = frame + inside.long()
+            whole = bool(inside.all())
+            here = slice(None) if whole else torch.from_numpy(inside.nonzero()[0]).to(x0.device)
+            h = (state.t - before.t)[inside]
+            part = (grid[frame] - before.t)[inside] / h
+            y = before.x.movedim(axis, 0)[here]
+            # Horner's rule, elementwise: a matrix product would round differently in another batch.
+            weights = np.zeros((len(rule.dense), len(h)))
+            for column in reversed(range(len(rule.dense[0]))):
+                weights = (weights + np.array([row[column] for row in rule.dense])[:, None]) * part
+            for weight, k in zip(torch.from_numpy(weights * h).to(x0), slopes, strict=True):
+                y = torch.addcmul(y, _wide(weight, y, False), k.movedim(axis, 0)[here])
+            out[
+                torch.from_numpy(frame[inside]).to(x0.device), here if not whole else torch.arange(n, device=x0.device)
+            ] = y
+            frame = frame + inside
         _check_steps(state)
         if attempts % MOST_ATTEMPTS == 0:
             _check_headway(state, (frame == seen) & (frame < len(times)), MOST_ATTEMPTS)
             seen = frame
-    return out
+    return out.movedim(1, -1) if batch_last else out
 
 
 def _wide(values: Tensor, x: Tensor, batch_last: bool) -> Tensor:
@@ -214,8 +324,20 @@ def _wide(values: Tensor, x: Tensor, batch_last: bool) -> Tensor:
     return values if batch_last else values.reshape(-1, *(1,) * (x.ndim - 1))
 
 
-def _rounded(step: Tensor) -> Tensor:
-    return step.to(torch.bfloat16).double()
+def _rounded(step: np.ndarray) -> np.ndarray:
+    """To the nearest bfloat16, ties to even: the upper half of a float32."""
+    bits = step.astype(np.float32).view(np.uint32)
+    bits = (bits + 0x7FFF + ((bits >> 16) & 1)) & np.uint32(0xFFFF0000)
+    return bits.view(np.float32).astype(np.float64)
+
+
+def _write(out: Tensor, frame: np.ndarray, landed: np.ndarray, x: Tensor) -> None:
+    """Put the states ``(B, ...)`` of the trajectories that landed into their frames of ``out`` ``(T, B, ...)``."""
+    if landed.all() and (frame == frame[0]).all():
+        out[int(frame[0])] = x
+        return
+    here = torch.from_numpy(landed.nonzero()[0]).to(x.device)
+    out[torch.from_numpy(frame[landed]).to(x.device), here] = x[here]
 
 
 def _combine(x: Tensor, h: Tensor, weights: tuple[float, ...], slopes: list[Tensor]) -> Tensor:
@@ -226,7 +348,7 @@ def _combine(x: Tensor, h: Tensor, weights: tuple[float, ...], slopes: list[Tens
 
 
 def _error(
-    rule: Tableau, x: Tensor, new: Tensor, h: Tensor, slopes: list[Tensor], rtol: float, atol: float, batch_last: bool
+    rule: Tableau, x: Tensor, new: Tensor, h: Tensor, slopes: list[Tensor], rtol: Tensor, atol: Tensor, batch_last: bool
 ) -> Tensor:
     """Error of the step over the tolerance, shape ``(B,)``; NaN where the step left the finite numbers."""
     scale = torch.maximum(x.abs(), new.abs()) * rtol + atol
@@ -248,7 +370,8 @@ def _error(
 def _start(
     field: EachField,
     x0: Tensor,
-    grid: Tensor,
+    begin: float,
+    end: float,
     rule: Tableau,
     rtol: float,
     atol: float,
@@ -257,22 +380,22 @@ def _start(
 ) -> State:
     """The first step of every trajectory (Hairer, Norsett and Wanner, 1993, section II.4), as SciPy takes it."""
     n = x0.shape[-1 if batch_last else 0]
-    t = grid[0].expand(n).contiguous()
+    t = torch.full((n,), float(begin), dtype=torch.float64, device=x0.device)
     slope = field(t, x0, *arguments)
     axes = tuple(range(x0.ndim - 1)) if batch_last else tuple(range(1, x0.ndim))
-    span = grid[-1] - grid[0]
+    span = float(end) - float(begin)
     with torch.no_grad():
         scale = atol + x0.abs() * rtol
         norm = lambda v: (v / scale).square().mean(axes).sqrt().double()  # noqa: E731
         d0, d1 = norm(x0), norm(slope)
-        h0 = torch.where((d0 < 1e-5) | (d1 < 1e-5), torch.full_like(d0, 1e-6), 0.01 * d0 / d1).minimum(span)
+        h0 = torch.where((d0 < 1e-5) | (d1 < 1e-5), torch.full_like(d0, 1e-6), 0.01 * d0 / d1).clamp(max=span)
         probe = field(t + h0, torch.addcmul(x0, _wide(h0.to(x0.dtype), x0, batch_last), slope), *arguments)
         d2 = norm(probe - slope) / h0
         largest = torch.maximum(d1, d2)
         h1 = (0.01 / largest) ** (1 / (rule.error_order + 1))
         h1 = torch.where(largest <= 1e-15, (h0 * 1e-3).clamp_min(1e-6), h1)
-        step = torch.nan_to_num((100 * h0).minimum(h1), nan=1e-6).minimum(span)
-    return State(t, x0, slope, step, torch.zeros(n, dtype=torch.bool, device=x0.device))
+        step = torch.nan_to_num((100 * h0).minimum(h1), nan=1e-6).clamp(max=span)
+    return State(t.cpu().numpy(), x0, slope, step.cpu().numpy(), np.zeros(n, dtype=bool))
 
 
 #: A step shorter than this part of the time does not change it.
@@ -281,10 +404,10 @@ _SHORTEST = 1e-15
 
 def _check_steps(state: State) -> None:
     """Raise where a trajectory's next step is too short to change its time."""
-    stuck = state.failed & (state.step <= _SHORTEST * state.t.abs().clamp_min(1e-10))
-    if not bool(stuck.any()):
+    stuck = state.failed & (state.step <= _SHORTEST * np.maximum(np.abs(state.t), 1e-10))
+    if not stuck.any():
         return
-    worst = int(stuck.nonzero()[0])
+    worst = int(stuck.argmax())
     time = float(state.t[worst])
     raise DivergenceError(
         f"Trajectory {worst} blows up at t = {time:g}: no step is short enough. Shorten the horizon, or check its "
@@ -294,11 +417,11 @@ def _check_steps(state: State) -> None:
     )
 
 
-def _check_headway(state: State, idle: Tensor, attempts: int) -> None:
+def _check_headway(state: State, idle: np.ndarray, attempts: int) -> None:
     """Raise where a trajectory is ``idle``: it reached no frame in so many attempts."""
-    if not bool(idle.any()):
+    if not idle.any():
         return
-    worst = int(idle.nonzero()[0])
+    worst = int(idle.argmax())
     time = float(state.t[worst])
     raise DivergenceError(
         f"Trajectory {worst} got no further than t = {time:g} in {attempts} attempted steps: it blows up or is far too "

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from leads.environments import GridSystem, System
-from leads.environments.grid_system import WORTH_COMPILING
+from leads.environments.batches import WORTH_COMPILING
 from leads.errors import FileError, SettingsError, ShapeError
 from leads.integrators import check_times
 from leads.integrators.compiled import cannot_compile
@@ -106,7 +106,7 @@ def settled(system: System, trajectories: int) -> System:
 
     Compiled and plain steps differ in their last bits, so that the choice must not hang on the size of a chunk.
     """
-    if not isinstance(system, GridSystem) or system.compile is not None:
+    if system.compile is not None:
         return system
     system = copy.copy(system)
     system.compile = trajectories * prod(system.state_shape) >= WORTH_COMPILING and cannot_compile() is None

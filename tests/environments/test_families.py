@@ -10,6 +10,7 @@ import leads
 from leads.environments import Budget, EnvironmentFamily, families
 from leads.environments.gray_scott import GrayScott
 from leads.errors import DataError, DivergenceError, SettingsError, ShapeError, UnknownNameError
+from leads.integrators.compiled import cannot_compile
 from leads.testing import check_system
 
 
@@ -187,3 +188,20 @@ def test_navier_stokes_names_the_one_that_blows_up_and_does_not_mix_neighbours()
         system.simulate_published(x0, p, torch.tensor([0.0, 0.02], dtype=torch.float64))
     system.spin_up_until = 0.05
     assert torch.equal(system.spin_up(raw)[1:2], system.spin_up(raw[1:2]))
+
+
+@pytest.mark.skipif(cannot_compile() is not None, reason=f"cannot compile here: {cannot_compile()}")
+def test_compiled_ordinary_systems_equal_plain_ones(lotka: EnvironmentFamily, monkeypatch: pytest.MonkeyPatch) -> None:
+    x0 = lotka.system.sample_x0(3, np.random.RandomState(0)).expand(9, 3, 2)
+    plain = lotka.system.simulate(x0, lotka.seen, lotka.times)
+    fast = type(lotka.system)()
+    fast.compile = True
+    torch.testing.assert_close(fast.simulate(x0, lotka.seen, lotka.times), plain, rtol=1e-11, atol=1e-12)
+    # The predator dies out, the prey falls without end and makes the predator ever stiffer.
+    doomed = x0.clone()
+    doomed[4, 1] = -1.0
+    monkeypatch.setattr("leads.integrators.each.MOST_ATTEMPTS", 300)
+    late = torch.tensor([0.0, 10.0, 60.0], dtype=torch.float64)
+    for system in (lotka.system, fast):
+        with pytest.raises(DivergenceError, match="Trajectory 1 of environment 4"):
+            system.simulate(doomed, lotka.seen, late)
