@@ -59,9 +59,9 @@ def test_low_rank_spectral_shift_has_the_rank_of_its_code_in_every_mode(shape: t
     modes = torch.view_as_complex(shift.detach().contiguous()).flatten(2).movedim(-1, 0)
     assert len(modes) == (2 if len(shape) == 2 else 8)
     assert torch.linalg.matrix_rank(modes, atol=1e-10).tolist() == [2] * len(modes)
-    # With orthonormal factors the singular values are those of s diag(c).
+    # With factors orthonormal to single precision, in which they are drawn, the singular values are those of s diag(c).
     singular = torch.linalg.svdvals(modes)[:, :2]
-    torch.testing.assert_close(singular, singular.new_tensor([1.0, 0.5]).expand_as(singular))
+    torch.testing.assert_close(singular, singular.new_tensor([1.0, 0.5]).expand_as(singular), rtol=1e-5, atol=0.0)
 
 
 def batch() -> Trajectories:
