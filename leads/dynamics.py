@@ -24,7 +24,8 @@ class DecomposedDynamics(nn.Module):
     Args:
         adapter: what a context changes.
         source: where a context comes from.
-        method: integration method, see :func:`leads.integrators.tableau`.
+        method: integration method, see :func:`leads.integrators.tableau`. With ``"map"`` the network is not a field but
+            a one-step map, ``x_{k+1} = x_k + F(x_k)``: for frames as far apart as those it was trained on.
         substeps: integration steps between two frames. With one step a coarse time grid makes the network a flow map
             rather than a field (Gray-Scott's frames are 16 stable steps apart); results say which was used.
         loss: ``"mse"`` (mean square over all entries) or ``"relative_l2"`` (norm of the error over that of the data,
@@ -45,6 +46,8 @@ class DecomposedDynamics(nn.Module):
         tableau(method)
         if substeps < 1:
             raise SettingsError(f"substeps must be at least 1, got {substeps}.")
+        if not tableau(method).order and substeps > 1:
+            raise SettingsError(f"The one-step map (method {method!r}) has no steps between frames, got {substeps}.")
         if loss not in LOSSES:
             raise UnknownNameError(f"No loss is named {loss!r}. {nearest(str(loss), LOSSES)}")
         self.adapter, self.source = adapter, source

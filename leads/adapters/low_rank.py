@@ -14,7 +14,7 @@ from leads.trajectories import Trajectories
 class LowRank(WeightAdapter):
     """``W_e = W + s A diag(c_e) B``, ``b_e = b + s B_b c_e``: the rank of the shift is the size of the code.
 
-    A kernel has one pair of factors per position. Vectors (biases, activation slopes) shift linearly.
+    A kernel has one pair of factors per position, a spectral weight one pair of complex factors per mode. Vectors (biases, activation slopes) shift linearly.
 
     Args:
         make_backbone: makes the network; its own weights are the shared ones.
@@ -31,10 +31,15 @@ class LowRank(WeightAdapter):
             raise SettingsError(f"The code needs at least one dimension, got dim={dim}.")
         self.dim, self.scale, self.code = dim, scale, code
         self.left, self.right, self.shift = nn.ParameterDict(), nn.ParameterDict(), nn.ParameterDict()
+        self.complex = frozenset(self.backbone.complex_weights())
         for name, w in self.backbone.named_parameters():
             key = name.replace(".", "/")  # a ParameterDict refuses dots
             if w.ndim == 1:
                 self.shift[key] = nn.Parameter(_orthogonal(w.shape[0], dim))
+            elif name in self.complex:
+                out, inp, *positions, _ = w.shape
+                self.left[key] = nn.Parameter(_unitary(out, dim, *positions))
+                self.right[key] = nn.Parameter(_unitary(dim, inp, *positions))
             else:
                 out, inp, *positions = w.shape
                 self.left[key] = nn.Parameter(_orthogonal(out, dim, *positions))
@@ -50,6 +55,8 @@ class LowRank(WeightAdapter):
             key = name.replace(".", "/")
             if w.ndim == 1:
                 weights[name] = w + self.shift[key] @ c
+            elif name in self.complex:
+                weights[name] = w + _complex_product(self.left[key], c, self.right[key])
             else:
                 weights[name] = w + torch.einsum("or...,r,ri...->oi...", self.left[key], c, self.right[key])
         return weights
@@ -65,3 +72,19 @@ def _orthogonal(rows: int, columns: int, *positions: int) -> Tensor:
         count *= n
     stack = torch.stack([nn.init.orthogonal_(torch.empty(rows, columns)) for _ in range(count)], -1)
     return stack.reshape(rows, columns, *positions)
+
+
+def _unitary(rows: int, columns: int, *positions: int) -> Tensor:
+    """A complex matrix with orthonormal rows or columns for every mode, as pairs: ``(rows, columns, *positions, 2)``."""
+    tall = max(rows, columns), min(rows, columns)
+    q = torch.linalg.qr(torch.complex(torch.randn(*positions, *tall), torch.randn(*positions, *tall)))[0]
+    q = q if rows >= columns else q.mH
+    return torch.view_as_real(q.movedim((-2, -1), (0, 1)).contiguous())
+
+
+def _complex_product(left: Tensor, c: Tensor, right: Tensor) -> Tensor:
+    """``A diag(c) B`` of every mode, all as pairs of real and imaginary parts on the last axis."""
+    a = torch.complex(left[..., 0], left[..., 1])
+    b = torch.complex(right[..., 0], right[..., 1])
+    product = torch.einsum("or...,ri...->oi...", a * c.reshape(1, -1, *(1,) * (a.ndim - 2)), b)
+    return torch.stack([product.real, product.imag], -1)

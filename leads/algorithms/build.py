@@ -39,7 +39,7 @@ def build(
         like: the family or the training trajectories; gives the state's shape and the number of environments.
         backbone: a registered backbone.
         backbone_settings: its arguments, e.g. ``{"width": 128}``.
-        method, substeps: the integrator.
+        method, substeps: the integrator; ``method="map"`` makes the network a one-step map from frame to frame.
         seed: of the initial weights; torch's global generator is left as it was.
         settings: the algorithm's own arguments, e.g. ``dim=2``.
 

@@ -51,6 +51,10 @@ class Backbone(nn.Module):
             seen.setdefault(name.rsplit(".", 1)[0] if "." in name else name)
         return list(seen)
 
+    def complex_weights(self) -> list[str]:
+        """Names of the weights whose last axis holds real and imaginary parts: complex matrices, one a position."""
+        return []
+
     def own_weights(self) -> dict[str, Tensor]:
         """The backbone's parameters by name."""
         return dict(self.named_parameters())

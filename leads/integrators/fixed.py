@@ -26,6 +26,9 @@ def integrate(
 ) -> Tensor:
     """Advance ``dx/dt = field(t, x)`` from ``x0`` through ``times``.
 
+    With ``method="map"`` the field is a one-step map instead: ``x + field(t, x)`` is the next frame. The field is then
+    evaluated once per frame and no time step enters, so all frames must be equally far apart.
+
     Args:
         field: called with ``t`` of shape ``()`` (or ``B``, see below) and ``x`` of the shape of ``x0``.
         x0: initial states, any shape.
@@ -41,13 +44,16 @@ def integrate(
         States at ``times``, shape ``(T, *x0.shape)``; differentiable in ``x0`` and in what ``field`` closes over.
 
     Raises:
-        DataError, ShapeError, SettingsError: times that do not increase or fit, or steps that are not positive.
+        DataError, ShapeError, SettingsError: times that do not increase or fit, steps that are not positive, or a map
+            with frames that are not equally far apart or with steps between them.
     """
     if substeps < 1:
         raise SettingsError(f"substeps must be at least 1, got {substeps}.")
     if max_step is not None and not max_step > 0:
         raise SettingsError(f"max_step must be positive, got {max_step}.")
     rule = tableau(method)
+    if not rule.order:
+        return _iterate(field, x0, times, substeps, max_step)
     if times.ndim > 1:
         return _integrate_ragged(rule, field, x0, times, substeps)
     check_times(times)
@@ -95,14 +101,8 @@ def _step(rule: Tableau, field: Field, t: float | Tensor, x: Tensor, h: float) -
 
 def _integrate_ragged(rule: Tableau, field: Field, x0: Tensor, times: Tensor, substeps: int) -> Tensor:
     """Every entry of the leading axes of ``x0`` on its own times ``(T, *B)``."""
-    batch = times.shape[1:]
-    if len(batch) > x0.ndim or any(b not in (1, n) for b, n in zip(batch, x0.shape, strict=False)):
-        raise ShapeError(
-            f"times of shape (T, *B) need axes B that broadcast against the leading axes of the states {tuple(x0.shape)}, "
-            f"got {tuple(times.shape)}."
-        )
+    wide = _wide(x0, times)
     steps = times.diff(dim=0) / substeps
-    wide = (*batch, *(1,) * (x0.ndim - len(batch)))
     # A step length that all entries share is a plain number: half the operations of a tensor of lengths.
     common = [_common(h) for h in steps]
     steps, times = steps.to(x0), times.to(x0)
@@ -115,6 +115,45 @@ def _integrate_ragged(rule: Tableau, field: Field, x0: Tensor, times: Tensor, su
                 x = _ragged_step(rule, field, start, x, h, h.reshape(wide))
             else:
                 x = _step(rule, field, start, x, same)
+        states.append(x)
+    return torch.stack(states)
+
+
+def _wide(x0: Tensor, times: Tensor) -> tuple[int, ...]:
+    """Shape in which one frame of ``times (T, *B)`` broadcasts against ``x0``."""
+    batch = times.shape[1:]
+    if len(batch) > x0.ndim or any(b not in (1, n) for b, n in zip(batch, x0.shape, strict=False)):
+        raise ShapeError(
+            f"times of shape (T, *B) need axes B that broadcast against the leading axes of the states {tuple(x0.shape)}, "
+            f"got {tuple(times.shape)}."
+        )
+    return (*batch, *(1,) * (x0.ndim - len(batch)))
+
+
+def _iterate(field: Field, x0: Tensor, times: Tensor, substeps: int, max_step: float | None) -> Tensor:
+    """``x + field(t, x)`` from frame to frame; entries whose time does not change stay where they are."""
+    if substeps != 1 or max_step is not None:
+        raise SettingsError("The one-step map (method 'map') has no steps between frames: leave substeps at 1.")
+    if times.ndim == 1:
+        check_times(times)
+    wide = _wide(x0, times) if times.ndim > 1 else ()
+    steps = times.diff(dim=0)
+    moving = steps != 0
+    if bool(moving.any()):
+        low, high = float(steps[moving].min()), float(steps[moving].max())
+        # Times may have come through float32, whose rounding grows with the time itself.
+        slack = 1e-5 * high + 4 * torch.finfo(torch.float32).eps * float(times.abs().max())
+        if low <= 0 or high - low > slack:
+            raise DataError(
+                "The one-step map (method 'map') needs frames that are equally far apart, but these lie between "
+                f"{low:g} and {high:g} apart. Resample them, or choose an integration method, e.g. 'rk4'."
+            )
+    states = [x0]
+    x = x0
+    for t, go in zip(times.to(x0), moving, strict=False):
+        if bool(go.any()):
+            moved = x + field(t, x)
+            x = moved if bool(go.all()) else torch.where(go.to(x.device).reshape(wide), moved, x)
         states.append(x)
     return torch.stack(states)
 

@@ -16,6 +16,7 @@ class Tableau:
 
     Where it can choose its own steps, ``error`` holds one or two rows of weights over all slopes and the slope at the
     step's end, which make its error estimate, and ``error_order`` the order that the controller takes this to have.
+    Order 0 marks the one method without a time step: ``x + k`` is the next frame, whatever the distance to it.
     ``dense`` gives the solution within a step: one row a slope, one column a power 1, 2, ... of the part of the step.
     """
 
@@ -37,6 +38,7 @@ def _register(name: str, order: int, a: tuple[tuple[float, ...], ...], b: tuple[
 
 
 _register("euler", 1, ((),), (1.0,))
+_register("map", 0, ((),), (1.0,))
 _register("midpoint", 2, ((), (1 / 2,)), (0.0, 1.0))
 _register("heun", 2, ((), (1.0,)), (1 / 2, 1 / 2))
 _register("bosh3", 3, ((), (1 / 2,), (0.0, 3 / 4)), (2 / 9, 1 / 3, 4 / 9))
@@ -63,7 +65,7 @@ _of_scipy("dop853", DOP853, ("E5", "E3"), dense=False)
 
 def tableau(name: str) -> Tableau:
     """The method called ``name``: euler, midpoint, heun, bosh3, rk4 (classic), rk38 (torchdiffeq's "rk4"), dopri5,
-    dop853."""
+    dop853; or map, the one-step map ``x + field(t, x)`` from frame to frame."""
     return methods[name]
 
 

@@ -12,7 +12,7 @@ from leads.errors import SettingsError, UnknownNameError
 from leads.testing import check_adapter
 from leads.trajectories import Trajectories
 
-SHAPES = {"mlp": (2,), "conv": (2, 6)}
+SHAPES = {name: (2,) if name == "mlp" else (2, 8) for name in backbones}
 
 
 def maker(name: str = "mlp") -> MakeBackbone:
@@ -48,6 +48,20 @@ def test_layer_masks() -> None:
         LinearHyper(maker(), only=["linear.1"])
     with pytest.raises(SettingsError):
         LinearHyper(maker(), dim=0)
+
+
+@pytest.mark.parametrize("shape", [(2, 6), (1, 6, 4)])
+def test_low_rank_spectral_shift_has_the_rank_of_its_code_in_every_mode(shape: tuple[int, ...]) -> None:
+    adapter = LowRank(lambda: backbones["fno"](shape, width=8, modes=2), dim=3, scale=0.5).double()
+    name = "blocks.1.spectral.weight"
+    code = torch.tensor([1.0, -2.0, 0.0], dtype=torch.float64)
+    shift = adapter.effective({"code": code})[name] - adapter.backbone.own_weights()[name]
+    modes = torch.view_as_complex(shift.detach().contiguous()).flatten(2).movedim(-1, 0)
+    assert len(modes) == (2 if len(shape) == 2 else 8)
+    assert torch.linalg.matrix_rank(modes, atol=1e-10).tolist() == [2] * len(modes)
+    # With factors orthonormal to single precision, in which they are drawn, the singular values are those of s diag(c).
+    singular = torch.linalg.svdvals(modes)[:, :2]
+    torch.testing.assert_close(singular, singular.new_tensor([1.0, 0.5]).expand_as(singular), rtol=1e-5, atol=0.0)
 
 
 def batch() -> Trajectories:

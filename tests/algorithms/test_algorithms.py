@@ -16,10 +16,11 @@ def test_contract_on_trajectories(name: str, data: DataSplits) -> None:
     check_algorithm(algorithms[name], lambda: backbones["mlp"]((2,), width=6), data.train, data.adapt)
 
 
+@pytest.mark.parametrize("backbone", [b for b in backbones if b != "mlp"])
 @pytest.mark.parametrize("name", list(algorithms))
-def test_contract_on_fields(name: str, diffusion: EnvironmentFamily) -> None:
+def test_contract_on_fields(name: str, backbone: str, diffusion: EnvironmentFamily) -> None:
     d = leads.generate(diffusion, cache=False)
-    check_algorithm(algorithms[name], lambda: backbones["conv"]((1, 8), width=4), d.train, d.adapt)
+    check_algorithm(algorithms[name], lambda: backbones[backbone]((1, 8), width=4), d.train, d.adapt)
 
 
 def test_same_seed_same_model(lotka: EnvironmentFamily) -> None:

@@ -10,7 +10,11 @@ from leads.backbones.mlp import MLP
 from leads.errors import SettingsError
 from leads.testing import check_backbone
 
-SHAPES = {"mlp": [(2,), (5,)], "conv": [(1, 8), (2, 6, 5)]}
+SHAPES: dict[str, list[tuple[int, ...]]] = {
+    "mlp": [(2,), (5,)],
+    **{name: [(1, 8), (2, 6, 5)] for name in backbones if name not in ("mlp", "unet")},
+    "unet": [(1, 8), (2, 4, 8)],
+}
 
 
 @pytest.mark.parametrize(("name", "shape"), [(n, s) for n in backbones for s in SHAPES[n]])

@@ -22,7 +22,7 @@ def exact(t: float) -> tuple[float, float]:
     return c + 0.5 * (t * c + s) - 0.5 * t * s, s + 0.5 * t * s + 0.5 * (s + t * c)
 
 
-@pytest.mark.parametrize("name", [*methods, "dop853"])
+@pytest.mark.parametrize("name", [m for m in methods if tableau(m).order])
 def test_order_of_convergence(name: str) -> None:
     order = tableau(name).order
     times = torch.tensor([0.0, 2.0], dtype=torch.float64)
