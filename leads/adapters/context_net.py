@@ -82,12 +82,7 @@ class _Stack(nn.Module):
     def __init__(self, sizes: list[int], space: int, kernel: int) -> None:
         super().__init__()
         self.pad = (kernel // 2,) * (2 * space)
-        make = {
-            0: nn.Linear,
-            1: lambda i, o: nn.Conv1d(i, o, kernel),
-            2: lambda i, o: nn.Conv2d(i, o, kernel),
-        }[space]
-        self.layers = nn.ModuleList(make(i, o) for i, o in pairwise(sizes))
+        self.layers = nn.ModuleList(_layer(i, o, space, kernel) for i, o in pairwise(sizes))
         self.activations = nn.ModuleList(Swish() for _ in sizes[2:])
 
     def forward(self, x: Tensor) -> Tensor:
@@ -97,3 +92,9 @@ class _Stack(nn.Module):
 
     def _padded(self, x: Tensor) -> Tensor:
         return nn.functional.pad(x, self.pad, mode="circular") if self.pad else x
+
+
+def _layer(inputs: int, outputs: int, space: int, kernel: int) -> nn.Module:
+    if space == 0:
+        return nn.Linear(inputs, outputs)
+    return nn.Conv1d(inputs, outputs, kernel) if space == 1 else nn.Conv2d(inputs, outputs, kernel)

@@ -63,6 +63,7 @@ class Physics(nn.Module):
             )
         # Follows the model's dtype and device, so that known values are exact in any precision.
         self.register_buffer("like", torch.zeros(()), persistent=False)
+        self.own_free = [_free(self._parameter(name), value) for name, value in self.own_start.items()]
         learned = {**self.shared_start, **self.coded_start}
         free = [_free(self._parameter(name), value) for name, value in learned.items()]
         self.free = nn.ParameterDict(
@@ -111,10 +112,7 @@ class Physics(nn.Module):
 
     def init_context(self) -> Context:
         """The starting values of an environment's own parameters, as free numbers ``{"physics": (K,)}``."""
-        if not self.own_start:
-            return {}
-        free = [_free(self._parameter(name), value) for name, value in self.own_start.items()]
-        return {"physics": self.like.new_tensor(free)}
+        return {"physics": self.like.new_tensor(self.own_free)} if self.own_free else {}
 
     def physical(self, context: Context) -> dict[str, Tensor]:
         """The parameters that are read, by name: each of shape ``(E,)`` where it differs between environments, or ``()``."""

@@ -135,8 +135,9 @@ def _parts(context: Context) -> tuple[Context, Context | None]:
 def _derivatives(along: Callable[[Tensor], Any], zero: Tensor, order: int) -> tuple[Any, ...]:
     """``along`` and its first ``order`` derivatives at 0, each like the (nested) value of ``along``."""
     one = torch.ones_like(zero)
-    first = lambda s: jvp(along, (s,), (one,))  # noqa: E731
+    first: Callable[[Tensor], Any] = lambda s: jvp(along, (s,), (one,))  # noqa: E731
     if order == 1:
         return first(zero)
-    (value, slope), (_, curvature) = jvp(first, (zero,), (one,))
+    twice: Any = jvp(first, (zero,), (one,))
+    (value, slope), (_, curvature) = twice
     return value, slope, curvature

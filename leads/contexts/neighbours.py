@@ -72,7 +72,7 @@ class NeighbourTable(Table):
         if self.pool == "smallest":
             smallest = flat.abs().sum(1).argsort(stable=True)[: self.size]
             return smallest.expand(self.environments, -1)
-        return torch.cdist(flat, flat, p=1).argsort(1, stable=True)[:, : self.size]
+        return torch.cdist(flat, flat, p=1).argsort(dim=1, stable=True)[:, : self.size]
 
     def anchors(self, environments: Tensor | None = None) -> Tensor:
         """Draw the anchors' rows for these environments (all by default), shape ``(E,)``."""
