@@ -77,6 +77,8 @@ class Hybrid(Adapter):
         if physics is not None and adapter is not None:
             _check_states(physics, adapter)
         self.physics, self.learned = physics, adapter
+        if physics is not None and physics.given_names:
+            self.known = ("given",)
         self.mode, self.size, self.normalised, self.growth = mode, size, normalised, growth
         self.register_buffer("multiplier", torch.tensor(float(start)))
 
@@ -84,13 +86,17 @@ class Hybrid(Adapter):
         context: Context = {} if self.learned is None else self.learned.init_context()
         return context if self.physics is None else {**context, **self.physics.init_context()}
 
+    def given(self, parameters: Tensor | None) -> Context:
+        return {} if self.physics is None else self.physics.given(parameters)
+
     def physical(self, contexts: Context) -> dict[str, Tensor]:
         """The physical parameters by name: shape ``(E,)`` where they differ between environments, ``()`` where not."""
         return {} if self.physics is None else self.physics.physical(contexts)
 
     def prepare(self, context: Context) -> Any:
         learned = None if self.learned is None else self.learned.prepare(self._learned_part(context))
-        return self._values(context), learned
+        # vmap maps over tensors in tuples, not over None.
+        return tuple(() if part is None else part for part in (self._values(context), learned))
 
     def forward(self, t: Tensor, x: Tensor, prepared: Any) -> Tensor:
         return self._compose(t, x, prepared, None if self.learned is None else self.learned.forward)
@@ -106,7 +112,7 @@ class Hybrid(Adapter):
         return None if self.physics is None else self.physics.prepare(context)
 
     def _learned_part(self, context: Context) -> Context:
-        return {k: v for k, v in context.items() if k != "physics"}
+        return {k: v for k, v in context.items() if k not in ("physics", "given")}
 
     def _compose(self, t: Tensor, x: Tensor, prepared: Any, network: Any) -> Tensor:
         parameters, learned = prepared

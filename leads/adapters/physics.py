@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,12 +12,12 @@ from torch import Tensor, nn
 from leads.adapters.adapter import Context
 from leads.environments import System, make
 from leads.environments.system import Parameter
-from leads.errors import SettingsError, UnknownNameError
+from leads.errors import DataError, SettingsError, UnknownNameError
 from leads.registry import nearest
 
 
 class Physics(nn.Module):
-    """``h(t, x, p_e)``: the sum of some terms of a system, whose parameters have one of four roles each.
+    """``h(t, x, p_e)``: the sum of some terms of a system, whose parameters have one of five roles each.
 
     Learned parameters stay admissible by a smooth map from a free number r: ``low + (high - low) sigmoid(r)`` where the
     admissible range is bounded on both sides, ``low + softplus(r)`` (``high - softplus(r)``) where it is on one, r
@@ -27,6 +27,8 @@ class Physics(nn.Module):
         system: whose equations.
         terms: names of the terms to keep (see ``system.terms``); all of ``rhs`` by default.
         fixed: parameters with one known value in all environments.
+        given: names of parameters known in every environment, also in new ones: they are read from the data's
+            ``parameters`` into the context ``"given"`` and neither trained nor adapted.
         shared: parameters learned once for all environments, with their starting values.
         own: parameters of each environment, with their starting values: ``r`` is in the context ``"physics"``.
         coded: parameters that follow the code of the learned part, ``r_e = r + W c_e``, with their starting values.
@@ -49,11 +51,13 @@ class Physics(nn.Module):
         own: Mapping[str, float] | None = None,
         coded: Mapping[str, float] | None = None,
         code: int = 0,
+        given: Sequence[str] = (),
     ) -> None:
         super().__init__()
         self.system, self.terms = system, None if terms is None else tuple(terms)
         self.fixed, self.shared_start = dict(fixed or {}), dict(shared or {})
         self.own_start, self.coded_start = dict(own or {}), dict(coded or {})
+        self.given_names = tuple(given)
         self.names = self._read()
         self._check_roles()
         if self.coded_start and code < 1:
@@ -86,15 +90,15 @@ class Physics(nn.Module):
         return tuple(name for name in every if name in read)
 
     def _check_roles(self) -> None:
-        given = [name for role in self._roles() for name in role]
-        for name in given:
+        assigned = [name for role in self._roles() for name in role]
+        for name in assigned:
             if name not in self.names:
                 what = f"{type(self.system).__name__} with terms {self.terms or 'all'} reads no parameter {name!r}"
                 raise UnknownNameError(f"{what}. {nearest(name, self.names)}")
-        wrong = [name for name in self.names if given.count(name) != 1]
+        wrong = [name for name in self.names if assigned.count(name) != 1]
         if wrong:
             raise SettingsError(
-                f"Every parameter needs exactly one of the roles fixed, shared, own, coded; these have none or several: "
+                f"Every parameter needs exactly one of the roles fixed, given, shared, own, coded; these have none or several: "
                 f"{', '.join(wrong)}."
             )
         for name, value in self.fixed.items():
@@ -104,8 +108,8 @@ class Physics(nn.Module):
                     f"{name} = {value:g} is outside its admissible range [{spec.low:g}, {spec.high:g}]."
                 )
 
-    def _roles(self) -> tuple[dict[str, float], ...]:
-        return self.fixed, self.shared_start, self.own_start, self.coded_start
+    def _roles(self) -> tuple[Iterable[str], ...]:
+        return self.fixed, self.given_names, self.shared_start, self.own_start, self.coded_start
 
     def _parameter(self, name: str) -> Parameter:
         return self.system.parameters[self.system.parameter_index(name)]
@@ -114,9 +118,25 @@ class Physics(nn.Module):
         """The starting values of an environment's own parameters, as free numbers ``{"physics": (K,)}``."""
         return {"physics": self.like.new_tensor(self.own_free)} if self.own_free else {}
 
+    def given(self, parameters: Tensor | None) -> Context:
+        """The known values of each environment, ``{"given": (E, K)}``, from the data's parameters ``(E, P)``."""
+        if not self.given_names:
+            return {}
+        count, names = len(self.system.parameters), ", ".join(self.given_names)
+        if parameters is None or parameters.ndim != 2 or parameters.shape[1] != count:
+            came = "none" if parameters is None else f"shape {tuple(parameters.shape)}"
+            raise DataError(
+                f"The physics is given {names} in every environment: the data need parameters (E, {count}) of "
+                f"{type(self.system).__name__}, got {came}. Supply them, or make these parameters shared or own."
+            )
+        columns = [self.system.parameter_index(name) for name in self.given_names]
+        return {"given": parameters[:, columns].to(self.like)}
+
     def physical(self, context: Context) -> dict[str, Tensor]:
         """The parameters that are read, by name: each of shape ``(E,)`` where it differs between environments, or ``()``."""
         values = {name: self.like.new_full((), value) for name, value in self.fixed.items()}
+        for i, name in enumerate(self.given_names):
+            values[name] = context["given"][..., i]
         for name in self.shared_start:
             values[name] = _bounded(self._parameter(name), self.free[name])
         for i, name in enumerate(self.own_start):
@@ -149,7 +169,7 @@ def physics_of(family: str, arguments: Mapping[str, Any] | None = None, **settin
         arguments: its arguments, e.g. ``{"size": 64}``.
         settings: of :class:`Physics`.
     """
-    known = ("terms", "fixed", "shared", "own", "coded", "code")
+    known = ("terms", "fixed", "shared", "own", "coded", "code", "given")
     for name in settings:
         if name not in known:
             raise SettingsError(f"Physics has no setting {name!r}. {nearest(name, ('family', 'arguments', *known))}")

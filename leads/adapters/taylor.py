@@ -47,9 +47,13 @@ class Taylor(Adapter):
         if code < 0:
             raise SettingsError(f"The penalty on contexts needs code >= 0, got {code}.")
         self.field, self.order, self.code = adapter, order, code
+        self.known = adapter.known
 
     def init_context(self) -> Context:
         return self.field.init_context()
+
+    def given(self, parameters: Tensor | None) -> Context:
+        return self.field.given(parameters)
 
     def prepare(self, context: Context) -> Any:
         own, anchor = _parts(context)
@@ -78,7 +82,7 @@ class Taylor(Adapter):
 
     def _jet(self, prepare: Callable[[Context], Any], own: Context, anchor: Context) -> tuple[Any, ...]:
         """What is prepared at the anchor, and its first ``order`` derivatives along the line to the context."""
-        along = lambda s: prepare({k: a + s * (own[k] - a) for k, a in anchor.items()})  # noqa: E731
+        along = lambda s: prepare({**own, **{k: a + s * (own[k] - a) for k, a in anchor.items()}})  # noqa: E731
         zero = next(iter(anchor.values())).new_zeros(())
         return _derivatives(along, zero, self.order)
 

@@ -9,6 +9,7 @@ from torch import Tensor
 import leads
 from leads.adapters import Adapter, Context, adapters
 from leads.adapters.context_net import ContextNet
+from leads.adapters.hybrid import hybrid
 from leads.adapters.low_rank import LowRank
 from leads.adapters.taylor import Taylor, anchored, taylor
 from leads.backbones import backbones
@@ -193,3 +194,20 @@ def test_bad_input() -> None:
     with pytest.raises(SettingsError, match="smaller than half"):
         ContextNet(lambda: backbones["conv"]((1, 4)), kernel=11)
     assert "taylor" in leads.adapters.adapters
+
+
+def test_expanded_hybrids() -> None:
+    """With a shared network beside it, only the physics moves with the context: its polynomial by hand."""
+    torch.manual_seed(0)
+    physics = {"family": "lotka_volterra", "terms": ["birth"], "own": {"alpha": 0.8}}
+    for network in ("shared", None):
+        field = hybrid(lambda: backbones["mlp"]((2,), width=4), physics, network).double()
+        own, anchor = torch.randn(2, 3, 1, dtype=torch.float64)
+        x = torch.rand(3, 4, 2, dtype=torch.float64)
+        adapter = Taylor(field, 2)
+        got = adapter.forward_all(T0, x, adapter.prepare_all(anchored({"physics": own}, {"physics": anchor})))
+        s, d = anchor.sigmoid(), own - anchor
+        alpha = 1e-5 + (5 - 1e-5) * (s + s * (1 - s) * d + 0.5 * s * (1 - s) * (1 - 2 * s) * d**2)
+        rest = field.learned.forward_all(T0, x, field.learned.prepare_all({})) if network else torch.zeros_like(x)
+        expected = rest + torch.stack([alpha * x[..., 0], torch.zeros(3, 4).double()], -1)
+        torch.testing.assert_close(got, expected, rtol=1e-12, atol=1e-12)
