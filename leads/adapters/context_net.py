@@ -29,7 +29,7 @@ class ContextNet(Adapter):
         kernel: odd kernel size, for fields.
         factor: the output is multiplied by it (Gray-Scott: 1e-2).
 
-    Source: Nzoyem et al. (2025), Neural Context Flows, section 3.1 and public code.
+    Source: Nzoyem et al. (2025), Neural Context Flows: paper and public code.
     """
 
     def __init__(

@@ -44,7 +44,7 @@ class Hybrid(Adapter):
         SettingsError: neither half, or a size penalty where N is the whole field.
         ShapeError: the states of physics and network differ.
 
-    Source: Yin et al. (2021), APHYNITY, eq. 5 and algorithm 1 (its objective divided by the multiplier); Koupai et al.
+    Source: Yin et al. (2021), APHYNITY (its objective divided by the multiplier); Koupai et al.
     (2024), GEPS, for the modes.
     """
 

@@ -36,7 +36,7 @@ class Physics(nn.Module):
 
     Every parameter that a kept term reads needs one role.
 
-    Source: Yin et al. (2021), APHYNITY, section 3 (incomplete, complete and true physics); Koupai et al. (2024), GEPS,
+    Source: Yin et al. (2021), APHYNITY (incomplete, complete and true physics); Koupai et al. (2024), GEPS,
     for ``coded`` (there without the map to admissible values).
     """
 

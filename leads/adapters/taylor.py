@@ -37,7 +37,7 @@ class Taylor(Adapter):
         order: 1 or 2.
         code: coefficient of the penalty.
 
-    Source: Nzoyem et al. (2025), Neural Context Flows, eqs. 5-8 (its nested products give the same polynomial).
+    Source: Nzoyem et al. (2025), Neural Context Flows: self-modulation (its nested products give the same polynomial).
     """
 
     def __init__(self, adapter: Adapter, order: int = 2, code: float = 0.0) -> None:

@@ -37,8 +37,7 @@ def aphynity(
     ``network=False`` leaves the physics alone. ``own`` parameters, found for each environment, extend the method to many
     of them. ``normalised`` measures F_a relative to the state, as the public code does for the pendulum.
 
-    Source: Yin et al., "Augmenting physical models with deep networks for complex dynamics forecasting", ICLR 2021, eq. 5
-    and algorithm 1.
+    Source: Yin et al., "Augmenting physical models with deep networks for complex dynamics forecasting", ICLR 2021.
     """
     adapter = hybrid(
         make_backbone,

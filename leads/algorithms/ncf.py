@@ -35,7 +35,7 @@ def ncf(
     width 122, pool of 4; Gray-Scott: dim 256, factor 1e-2, pool of 3. The proximal term of the paper's alternating
     minimisation is left out. A new environment fits its context from zero, without expansion.
 
-    Source: Nzoyem et al., "Neural Context Flows for meta-learning of dynamical systems", ICLR 2025, section 3.
+    Source: Nzoyem et al., "Neural Context Flows for meta-learning of dynamical systems", ICLR 2025.
     """
     adapter = Taylor(ContextNet(make_backbone, dim, width, factor=factor), order, context_penalty)
     source = NeighbourTable(adapter, environments, pool=pool, size=pool_size, alternate=alternate)

@@ -32,8 +32,7 @@ class NeighbourTable(Table):
         alternate: see :class:`leads.contexts.ContextSource`.
         seed: of the draws; their count is saved with the model, so a resumed run draws the same.
 
-    Source: Nzoyem et al. (2025), Neural Context Flows, section 3.2 (pools RA, NF, SF; "smallest" in the norm is our
-    reading).
+    Source: Nzoyem et al. (2025), Neural Context Flows (pools RA, NF, SF; "smallest" in the L1 norm is our reading).
     """
 
     draws: Tensor
@@ -81,4 +80,4 @@ class NeighbourTable(Table):
         pools = self.pools(generator)
         pick = torch.randint(self.size, (self.environments, 1), generator=generator)
         rows = pools.gather(1, pick.to(pools.device))[:, 0]
-        return rows if environments is None else rows[environments]
+        return rows if environments is None else rows[environments.to(rows.device)]
