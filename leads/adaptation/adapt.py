@@ -15,6 +15,7 @@ from leads.adaptation.gradient import gradient_descent
 from leads.adaptation.levenberg_marquardt import Fit, levenberg_marquardt
 from leads.adaptation.settings import AdaptSettings
 from leads.adapters import Context
+from leads.adapters.pinned import Pinned
 from leads.dynamics import DecomposedDynamics
 from leads.errors import SettingsError, ShapeError
 from leads.registry import nearest
@@ -49,11 +50,13 @@ def adapt(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         start = model.source.new_contexts(support)
-    like = next(iter([*model.parameters(), *start.values()]))
+    given = {k: start.pop(k) for k in model.adapter.known}
+    like = next(iter([*model.parameters(), *start.values(), *given.values(), support.states]))
     if not size(start):
-        return Adapted(model, {}, None, support.parameters, {"solver": "none", "iterations": 0, "seconds": 0.0})
-    fit, solver = _solve(model, support.to(like.device, like.dtype), start, settings)
+        return Adapted(model, given, None, support.parameters, {"solver": "none", "iterations": 0, "seconds": 0.0})
+    fit, solver = _solve(_holding(model, given), support.to(like.device, like.dtype), start, settings)
     contexts = {k: v.to(like) for k, v in unflatten(fit.contexts, start).items()}
+    contexts |= given
     info = {
         "solver": solver,
         "iterations": fit.iterations,
@@ -82,6 +85,13 @@ def _solve(
     double = copy.deepcopy(model).double().requires_grad_(False)
     start = {k: v.detach().double() for k, v in start.items()}
     return levenberg_marquardt(double, whole(support.to(dtype=torch.float64)), start, settings), solver
+
+
+def _holding(model: DecomposedDynamics, given: Context) -> DecomposedDynamics:
+    """The same dynamics, with what is known of its contexts held; it shares the model's weights."""
+    if not given:
+        return model
+    return DecomposedDynamics(Pinned(model.adapter, given), model.source, model.method, model.substeps, model.loss)  # type: ignore[arg-type]
 
 
 def _check(model: DecomposedDynamics, support: Trajectories) -> None:

@@ -59,12 +59,15 @@ class Adapted:
                 "context of moderate size."
             )
         self._check(x0, times)
-        mean = flatten(self.contexts).double()
+        known = {k: self.contexts[k] for k in self.model.adapter.known}
+        found = {k: v for k, v in self.contexts.items() if k not in known}
+        mean = flatten(found).double()
         values, vectors = torch.linalg.eigh(self.covariance.double())
         root = vectors * values.clamp_min(0).sqrt()[:, None]
         noise = torch.randn(n, *mean.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
         draws = mean + torch.einsum("eij,nej->nei", root, noise.to(mean.device))
-        contexts = unflatten(draws.flatten(0, 1).to(self._like()), self.contexts)
+        contexts = unflatten(draws.flatten(0, 1).to(self._like()), found)
+        contexts |= {k: v.repeat(n, *(1,) * (v.ndim - 1)) for k, v in known.items()}
         many = x0.to(self._like()).repeat(n, *(1,) * (x0.ndim - 1))
         return self.model.rollout(many, times, contexts).unflatten(0, (n, len(mean)))
 
@@ -94,7 +97,7 @@ class Adapted:
 
     def _like(self) -> Tensor:
         """A tensor with the model's dtype and device."""
-        return next(iter([*self.model.parameters(), *self.contexts.values()]))
+        return next(iter([*self.model.parameters(), *self.contexts.values(), *self.model.buffers()]))
 
     def _check(self, x0: Tensor, times: Tensor) -> None:
         check_times(times)
@@ -114,4 +117,5 @@ def trained(model: DecomposedDynamics, parameters: Tensor | None = None) -> Adap
         raise SettingsError(
             "This model's context source keeps no table of seen environments; adapt it to data instead."
         )
-    return Adapted(model, {k: v.detach() for k, v in table().items()}, None, parameters, {"solver": "training"})
+    contexts = {k: v.detach() for k, v in table().items()} | model.adapter.given(parameters)
+    return Adapted(model, contexts, None, parameters, {"solver": "training"})

@@ -29,6 +29,9 @@ class Adapter(nn.Module, ABC):
     (``leads.testing.check_adapter`` holds the two equal).
     """
 
+    #: Entries of a context that come with the data: see :meth:`given`.
+    known: tuple[str, ...] = ()
+
     @abstractmethod
     def init_context(self) -> Context:
         """The starting point of one environment; it gives the shared model where the method has one."""
@@ -48,6 +51,11 @@ class Adapter(nn.Module, ABC):
     def forward_all(self, t: Tensor, x: Tensor, prepared: Any) -> Tensor:
         """:meth:`forward` for ``x`` of shape ``(E, N, C, *X)``."""
         return vmap(lambda y, q: self.forward(t, y, q))(x, prepared)
+
+    def given(self, parameters: Tensor | None) -> Context:
+        """The ``known`` entries of contexts, never trained and never adapted, from the data's parameters ``(E, P)``."""
+        del parameters
+        return {}
 
     def penalty(self, contexts: Context, batch: Trajectories) -> Tensor:
         """What training adds to the data loss: a scalar. Nothing by default."""

@@ -13,6 +13,9 @@ from leads.trajectories import Trajectories
 class ContextSource(nn.Module, ABC):
     """Gives the contexts of the seen environments while training, and the starting ones of new environments."""
 
+    #: Optimiser steps after which shared weights and contexts take turns (0: both move in every step).
+    alternate: int = 0
+
     @abstractmethod
     def train_contexts(self, environments: Tensor | None, support: Trajectories) -> Context:
         """Contexts of the seen environments with these indices ``(E,)`` (all where ``None``), stacked."""

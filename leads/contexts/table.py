@@ -48,14 +48,14 @@ class Table(ContextSource):
                     f"The model was built for {self.environments} environments, the data have "
                     f"{support.n_environments} (axis 0). Build the model with environments={support.n_environments}."
                 )
-            return self.table()
-        return {name: value[environments] for name, value in self.table().items()}
+            return {**self.table(), **self._adapter[0].given(support.parameters)}
+        rows = {name: value[environments] for name, value in self.table().items()}
+        return {**rows, **self._adapter[0].given(support.parameters)}
 
     def new_contexts(self, support: Trajectories) -> Context:
-        n = support.n_environments
+        n, given = support.n_environments, self._adapter[0].given(support.parameters)
         if self.start == "mean":
-            return {
-                k: v.detach().mean(0, keepdim=True).expand(n, *v.shape[1:]).clone() for k, v in self.table().items()
-            }
+            mean = {k: v.detach().mean(0, keepdim=True) for k, v in self.table().items()}
+            return {**{k: v.expand(n, *v.shape[1:]).clone() for k, v in mean.items()}, **given}
         rows = [self._adapter[0].init_context() for _ in range(n)]
-        return {name: torch.stack([r[name] for r in rows]) for name in rows[0]}
+        return {**{name: torch.stack([r[name] for r in rows]) for name in rows[0]}, **given}

@@ -5,7 +5,7 @@ from pkgutil import iter_modules
 
 from leads.environments.family import Box, Budget, EnvironmentFamily, families, list_families, make, register
 from leads.environments.grid_system import GridSystem
-from leads.environments.system import Channel, Grid, Parameter, System
+from leads.environments.system import Channel, Grid, Parameter, System, Term
 
 for _module in iter_modules(__path__):
     import_module(f"{__name__}.{_module.name}")
@@ -19,6 +19,7 @@ __all__ = [
     "GridSystem",
     "Parameter",
     "System",
+    "Term",
     "families",
     "list_families",
     "make",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 from math import prod
 
 from torch import Tensor
@@ -35,12 +36,20 @@ class GridSystem(System):
         """
 
     def rhs(self, t: Tensor, x: Tensor, p: Tensor) -> Tensor:
+        return self._space_first(self.rates, t, x, p)
+
+    def _sum(self, names: tuple[str, ...], t: Tensor, x: Tensor, p: Tensor) -> Tensor:
+        # ``parts`` of a grid system have the layout of ``rates``.
+        return self._space_first(lambda s, y, q: super(GridSystem, self)._sum(names, s, y, q), t, x, p)
+
+    def _space_first(
+        self, rates: Callable[[Tensor, Tensor, Tensor], Tensor], t: Tensor, x: Tensor, p: Tensor
+    ) -> Tensor:
         lead = x.ndim - len(self.state_shape)
         batch = tuple(range(lead))
         last = tuple(range(-lead, 0)) if lead else ()
         wide = p.expand(*x.shape[:lead], p.shape[-1]) if lead else p
-        rates = self.rates(t, x.movedim(batch, last).contiguous(), wide.movedim(-1, 0))
-        return rates.movedim(last, batch)
+        return rates(t, x.movedim(batch, last).contiguous(), wide.movedim(-1, 0)).movedim(last, batch)
 
     def layout(self, x0: Tensor, compiles: bool) -> Layout:
         chunk = max(1, CACHED_BYTES // (prod(x0.shape[1:]) * x0.element_size()))

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from leads.environments.family import Box, Budget, EnvironmentFamily, choose_split, register
-from leads.environments.system import Channel, Parameter, System
+from leads.environments.system import Channel, Parameter, System, Term
 from leads.errors import SettingsError
 
 
@@ -38,6 +38,12 @@ class LotkaVolterra(System):
         Parameter("gamma", "1/time", 1e-5, 5.0, "predator death rate"),
         Parameter("delta", "1/time", 1e-5, 5.0, "predator growth per prey"),
     )
+    terms = (
+        Term("birth", ("alpha",)),
+        Term("predation", ("beta",)),
+        Term("death", ("gamma",)),
+        Term("growth", ("delta",)),
+    )
     rtol, atol = 1e-12, 1e-14
 
     def __init__(
@@ -58,6 +64,19 @@ class LotkaVolterra(System):
         alpha, beta, gamma, delta = p.unbind(-1)
         meeting = prey * predator
         return torch.stack([alpha * prey - beta * meeting, delta * meeting - gamma * predator], -1)
+
+    def parts(self, t: Tensor, x: Tensor, p: Tensor) -> dict[str, Callable[[], Tensor]]:
+        """``birth`` alpha x and ``predation`` -beta x y of the prey, ``death`` -gamma y and ``growth`` delta x y."""
+        del t
+        prey, predator = x.unbind(-1)
+        alpha, beta, gamma, delta = p.unbind(-1)
+        none = torch.zeros_like(prey)
+        return {
+            "birth": lambda: torch.stack([alpha * prey, none], -1),
+            "predation": lambda: torch.stack([-beta * prey * predator, none], -1),
+            "death": lambda: torch.stack([none, -gamma * predator], -1),
+            "growth": lambda: torch.stack([none, delta * prey * predator], -1),
+        }
 
     def sample_x0(self, n: int, generator: np.random.RandomState) -> Tensor:
         return torch.from_numpy(generator.uniform(self.low, self.high, size=(n, 2)))

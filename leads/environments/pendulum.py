@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from leads.environments.family import Box, Budget, EnvironmentFamily, choose_split, register
-from leads.environments.system import Channel, Parameter, System
+from leads.environments.system import Channel, Parameter, System, Term
 from leads.errors import SettingsError
 
 
@@ -78,6 +78,7 @@ class Pendulum(System):
         Parameter("f0", "rad/s^2", 0.0, 5.0, "amplitude of the drive"),
         Parameter("w_f", "rad/s", 0.0, 10.0, "frequency of the drive"),
     )
+    terms = (Term("oscillation", ("omega0",)), Term("damping", ("alpha",)), Term("drive", ("f0", "w_f")))
     rtol, atol = 1e-13, 1e-14
 
     def __init__(
@@ -95,6 +96,17 @@ class Pendulum(System):
         alpha, omega0, f0, w_f = p.unbind(-1)
         drive = f0 * torch.cos(w_f * t.to(x.dtype))
         return torch.stack([v, drive - omega0 * omega0 * theta.sin() - alpha * v], -1)
+
+    def parts(self, t: Tensor, x: Tensor, p: Tensor) -> dict[str, Callable[[], Tensor]]:
+        """``oscillation`` (with dtheta/dt = v), ``damping`` -alpha v, ``drive`` f0 cos(w_f t)."""
+        theta, v = x.unbind(-1)
+        alpha, omega0, f0, w_f = p.unbind(-1)
+        force = lambda a: torch.stack([torch.zeros_like(v), a.expand_as(v)], -1)  # noqa: E731
+        return {
+            "oscillation": lambda: torch.stack([v, -omega0 * omega0 * theta.sin()], -1),
+            "damping": lambda: force(-alpha * v),
+            "drive": lambda: force(f0 * torch.cos(w_f * t.to(x.dtype))),
+        }
 
     def sample_x0(self, n: int, generator: np.random.RandomState) -> Tensor:
         return torch.from_numpy(self.initial(n, generator))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import product
 from typing import Literal
 
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from leads.environments.family import Box, Budget, EnvironmentFamily, choose_split, register
 from leads.environments.grid_system import GridSystem
-from leads.environments.system import Channel, Grid, Parameter
+from leads.environments.system import Channel, Grid, Parameter, Term
 from leads.errors import SettingsError
 from leads.numerics.stencils import laplacian
 
@@ -36,6 +37,8 @@ class ReactionDiffusion(GridSystem):
         Parameter("k", "1/time", -0.5, 0.5, "external stimulus"),
     )
 
+    terms = (Term("diffusion", ("a", "b")), Term("reaction", ("k",)))
+
     def __init__(self, size: int = 32) -> None:
         if size < 4:
             raise SettingsError(f"The reaction-diffusion grid needs at least 4 cells a side, got {size}.")
@@ -50,6 +53,18 @@ class ReactionDiffusion(GridSystem):
         du = a * laplacian(u, spacing) + u - u * u * u - v - k
         dv = b * laplacian(v, spacing) + u - v
         return torch.stack([du, dv])
+
+    def parts(self, t: Tensor, x: Tensor, p: Tensor) -> dict[str, Callable[[], Tensor]]:
+        """``diffusion`` and ``reaction`` (u - u^3 - v - k, u - v)."""
+        del t
+        u, v = x
+        a, b, k = p
+        assert self.grid is not None
+        spacing = self.grid.spacing
+        return {
+            "diffusion": lambda: torch.stack([a * laplacian(u, spacing), b * laplacian(v, spacing)]),
+            "reaction": lambda: torch.stack([u - u * u * u - v - k, u - v]),
+        }
 
     def sample_x0(self, n: int, generator: np.random.RandomState) -> Tensor:
         return torch.from_numpy(generator.uniform(size=(n, *self.state_shape)))

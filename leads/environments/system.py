@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from math import inf
 from typing import Any, ClassVar
@@ -20,8 +20,9 @@ from leads.environments.batches import (
     in_batches,
     worth_compiling,
 )
-from leads.errors import DataError, DivergenceError, SettingsError, ShapeError
+from leads.errors import DataError, DivergenceError, SettingsError, ShapeError, UnknownNameError
 from leads.integrators import integrate_each, integrate_frames, interpolate_each, tableau
+from leads.registry import nearest
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,14 @@ class Parameter:
     low: float = -inf
     high: float = inf
     long_name: str = ""
+
+
+@dataclass(frozen=True)
+class Term:
+    """One named part of a right-hand side, and the names of the parameters that it reads."""
+
+    name: str
+    parameters: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -69,6 +78,8 @@ class System(ABC):
     channels: ClassVar[tuple[Channel, ...]]
     parameters: ClassVar[tuple[Parameter, ...]]
     grid: Grid | None = None
+    #: The terms whose sum is ``rhs``; none where a system is not taken apart.
+    terms: ClassVar[tuple[Term, ...]] = ()
     #: How reference solutions are made: an adaptive method, and the tolerances of its steps.
     method: str = "dop853"
     rtol: float = 1e-10
@@ -97,6 +108,36 @@ class System(ABC):
         Returns:
             ``dx/dt``, shape of ``x``.
         """
+
+    def parts(self, t: Tensor, x: Tensor, p: Tensor) -> dict[str, Callable[[], Tensor]]:
+        """Each of ``terms`` as a function that evaluates it; arguments as for :meth:`rhs`."""
+        del t, x, p
+        return {}
+
+    def partial_rhs(self, names: Iterable[str], t: Tensor, x: Tensor, p: Tensor) -> Tensor:
+        """The sum of the terms called ``names``; arguments and result as for :meth:`rhs`.
+
+        Raises:
+            UnknownNameError: a term that the system does not have; the nearest ones are offered.
+        """
+        names = tuple(dict.fromkeys(names))
+        for name in names:
+            self.term(name)
+        return self._sum(names, t, x, p)
+
+    def term(self, name: str) -> Term:
+        """The term called ``name``; an unknown name is answered with the nearest known ones."""
+        known = {term.name: term for term in self.terms}
+        if name not in known:
+            raise UnknownNameError(f"{type(self).__name__} has no term {name!r}. {nearest(name, known)}")
+        return known[name]
+
+    def _sum(self, names: tuple[str, ...], t: Tensor, x: Tensor, p: Tensor) -> Tensor:
+        parts = self.parts(t, x, p)
+        total = torch.zeros_like(x)
+        for name in names:
+            total = total + parts[name]()
+        return total
 
     @abstractmethod
     def sample_x0(self, n: int, generator: np.random.RandomState) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import product
 from typing import Literal
 
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from leads.environments.family import Box, Budget, EnvironmentFamily, choose_split, register
 from leads.environments.grid_system import GridSystem
-from leads.environments.system import Channel, Grid, Parameter
+from leads.environments.system import Channel, Grid, Parameter, Term
 from leads.errors import SettingsError, UnknownNameError
 from leads.numerics.stencils import BOUNDARIES, Boundary, laplacian
 from leads.registry import nearest
@@ -44,6 +45,8 @@ class DampedWave(GridSystem):
         Parameter("k", "1/s", 0.0, 500.0, "damping rate"),
     )
 
+    terms = (Term("propagation", ("c",)), Term("damping", ("k",)))
+
     def __init__(self, size: int = 64, dims: int = 2, boundary: Boundary = "neumann") -> None:
         if dims not in (1, 2):
             raise SettingsError(f"Damped waves have 1 or 2 dimensions, got dims={dims}.")
@@ -61,6 +64,18 @@ class DampedWave(GridSystem):
         w, rate = x
         c, k = p
         return torch.stack([rate, c * c * laplacian(w, self.grid.spacing, 4, self.boundary) - k * rate])
+
+    def parts(self, t: Tensor, x: Tensor, p: Tensor) -> dict[str, Callable[[], Tensor]]:
+        """``propagation`` (with dw/dt = w_t) and ``damping`` -k w_t."""
+        del t
+        assert self.grid is not None
+        w, rate = x
+        c, k = p
+        spacing = self.grid.spacing
+        return {
+            "propagation": lambda: torch.stack([rate, c * c * laplacian(w, spacing, 4, self.boundary)]),
+            "damping": lambda: torch.stack([torch.zeros_like(w), -k * rate]),
+        }
 
     def sample_x0(self, n: int, generator: np.random.RandomState) -> Tensor:
         assert self.grid is not None

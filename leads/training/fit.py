@@ -134,12 +134,22 @@ class _Run:
             raise _diverged(self.step, per_environment)
         self.optimizer.zero_grad(set_to_none=True)
         (data_loss + self.model.adapter.penalty(contexts, batch)).backward()
+        if self.model.source.alternate:
+            self._hold_one_half()
         if self.settings.clip:
             nn.utils.clip_grad_norm_((p for g in self.optimizer.param_groups for p in g["params"]), self.settings.clip)
         self.optimizer.step()
         self.average.update(self.step)
         self.model.adapter.after_step(data_loss.detach())
         return value
+
+    def _hold_one_half(self) -> None:
+        """Drop the gradients of the contexts, or of all else, whichever has not its turn; the optimiser skips them."""
+        contexts = {id(p) for p in self.model.source.parameters()}
+        weights_turn = self.step // self.model.source.alternate % 2 == 0
+        for p in self.model.parameters():
+            if (id(p) in contexts) == weights_turn:
+                p.grad = None
 
     def _validate(self, loss: float) -> dict[str, Any]:
         """Score the averaged weights on whole validation trajectories and keep them where they are the best."""

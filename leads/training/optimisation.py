@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from leads.dynamics import DecomposedDynamics
+from leads.errors import SettingsError
 from leads.training.settings import TrainerSettings
 
 
@@ -22,6 +23,10 @@ def make_optimizer(model: DecomposedDynamics, settings: TrainerSettings) -> torc
     if contexts:
         peak = settings.context_lr or settings.lr
         groups.append({"params": contexts, "lr": peak, "peak": peak})
+    if not groups:
+        raise SettingsError(
+            "This model has nothing to train: no learned weight, parameter or context. Adapt or evaluate it."
+        )
     return torch.optim.Adam(groups, betas=settings.betas, fused=True)
 
 
