@@ -16,6 +16,7 @@ from leads.environments import EnvironmentFamily, System
 from leads.errors import DataError, SettingsError, UnknownNameError
 from leads.registry import nearest
 from leads.trajectories.cache import cached, fingerprint
+from leads.trajectories.seeds import check_seed
 from leads.trajectories.trajectories import Trajectories
 from leads.version import __version__
 
@@ -66,6 +67,7 @@ def generate(
         cache: keep the result under the user's cache folder (or the given one, or not at all).
         dtype: of the states; they are made in float64 and cast once.
     """
+    seed = check_seed(seed)
     if fidelity not in FIDELITIES:
         raise UnknownNameError(f"No fidelity is named {fidelity!r}. {nearest(str(fidelity), FIDELITIES)}")
     made = {}

@@ -14,13 +14,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from leads.environments import GridSystem, System
+from leads.environments import System
 from leads.environments.batches import WORTH_COMPILING
 from leads.errors import FileError, SettingsError, ShapeError
 from leads.integrators import check_times
 from leads.integrators.compiled import cannot_compile
 from leads.trajectories.cache import fingerprint
 from leads.trajectories.generate import SEEDS, STRIDE, draw_states
+from leads.trajectories.seeds import check_seed
 
 #: Where an unfinished store keeps spun-up initial states.
 SPUN = ".spun"
@@ -137,10 +138,11 @@ def check(job: Job) -> None:
         raise ShapeError(f"Times need shape (T,), T >= 1; got {tuple(job.times.shape)}.")
     check_times(job.times)
     job.system.check_parameters(job.parameters)
+    check_seed(job.seed)
     draws = job.n if job.shared else job.n * len(job.parameters)
     rule, last = SEEDS[job.set], job.seed * STRIDE + max(draws, 1) - 1
-    if job.seed < 0 or not 0 <= rule(last) < 2**32:
-        raise SettingsError(f"seed={job.seed} asks for initial states beyond NumPy's seeds; choose one from 0 to 1000.")
+    if not 0 <= rule(last) < 2**32:
+        raise SettingsError(f"{draws} initial states from seed={job.seed} on go beyond NumPy's seeds; ask for fewer.")
     if draws > STRIDE:
         warnings.warn(
             f"{draws} initial states reach into the range of the seeds after seed={job.seed}: let other sets be at least "

@@ -159,3 +159,9 @@ def test_simulate_takes_arrays_and_refuses_what_it_cannot_use(lotka: Environment
         leads.simulate(lotka.system, lotka.seen, torch.ones(2, 2).to(torch.complex64), lotka.times)
     with pytest.raises(DataError, match="array of numbers"):
         leads.simulate(lotka.system, lotka.seen, "ones", lotka.times)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("seed", [-1, 1000, 10**7, 0.5, True, "a"])
+def test_seeds_whose_sets_would_overlap_are_refused(lotka: EnvironmentFamily, seed: int) -> None:
+    with pytest.raises(SettingsError, match="no whole number from 0 to 999"):
+        leads.generate(lotka, seed=seed)

@@ -18,7 +18,7 @@ import xarray
 
 import leads
 from leads.environments import Budget, Channel, EnvironmentFamily, Parameter, System
-from leads.environments.grid_system import WORTH_COMPILING
+from leads.environments.batches import WORTH_COMPILING
 from leads.errors import DataError, DivergenceError, FileError, LeadsError, SettingsError, ShapeError, UnknownNameError
 from leads.integrators.compiled import cannot_compile
 from leads.trajectories import fresh_environments, generate, load, read, save, stream, stream_sets
@@ -313,7 +313,7 @@ def test_a_disk_that_fills_up_on_the_way(
         ({"chunk": 0}, SettingsError, "at least one byte"),
         ({"dtype": torch.float16}, SettingsError, "float32 or float64"),
         ({"seed": -1}, SettingsError, "seed=-1"),
-        ({"seed": 5000, "set": "test"}, SettingsError, "0 to 1000"),
+        ({"seed": 5000, "set": "test"}, SettingsError, "0 to 999"),
         ({"n_trajectories": -1}, SettingsError, "fewer than 0"),
         ({"workers": 2}, SettingsError, "cluster='local'"),
     ],
