@@ -1,6 +1,7 @@
 """Where a context comes from."""
 
-from leads.contexts.source import ContextSource
+from leads.contexts.inner_loop import InnerLoop
+from leads.contexts.source import ContextSource, Dynamics
 from leads.contexts.table import Table
 
-__all__ = ["ContextSource", "Table"]
+__all__ = ["ContextSource", "Dynamics", "InnerLoop", "Table"]
