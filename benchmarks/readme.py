@@ -97,7 +97,7 @@ def picture() -> None:
         return
     data = leads.generate(leads.make("lotka_volterra"))
     adapted = leads.Adapted.load(folder / "adapted.safetensors")
-    seen = leads.trained(leads.load_model(folder / "model.safetensors"), data.train.parameters)
+    seen = leads.trained(leads.load_model(folder / "model.safetensors"), data=data.train)
     forecast = adapted.forecast(data.adapt_test.initial, data.adapt_test.times)
     figures.trajectories(forecast, data.adapt_test, 3).savefig(ROOT / "docs" / "forecasts.png", dpi=110)
     figures.context_plane(seen, adapted, 1, "beta").savefig(ROOT / "docs" / "contexts.png", dpi=110)

@@ -63,7 +63,7 @@ def run_seed(args: argparse.Namespace, seed: int, data: Any, family: Any) -> dic
         fitted = leads.fit(model, data.train, data.valid, run_dir=folder, seed=seed, **pairs(args.trainer))
         trained = {"seconds": fitted.seconds, "best_step": fitted.best_step, "best_valid": fitted.best_valid}
     horizon = float(family.times[-1])
-    seen = leads.trained(model, data.train.parameters)
+    seen = leads.trained(model, data=data.train)
     adapted = leads.adapt(model, data.adapt, **pairs(args.adapt))
     adapted.save(folder / "adapted.safetensors")
     row = {
@@ -112,7 +112,7 @@ def main(arguments: list[str]) -> None:
         title=args.name, family=args.family, split=args.split, algorithm=args.method,
         in_domain=in_domain, adaptation=adapted,
         histories=[json.loads((f / "history.json").read_text()) for f in folders],
-        seen=leads.trained(model, data.train.parameters), new=leads.Adapted.load(folders[0] / "adapted.safetensors"),
+        seen=leads.trained(model, data=data.train), new=leads.Adapted.load(folders[0] / "adapted.safetensors"),
         test=data.test, adapt_test=data.adapt_test,
         seconds=[r["seconds"] for r in rows], provenance=origin,
     )  # fmt: skip

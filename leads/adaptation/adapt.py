@@ -17,7 +17,7 @@ from leads.adaptation.settings import AdaptSettings
 from leads.adapters import Context
 from leads.adapters.pinned import Pinned
 from leads.dynamics import DecomposedDynamics
-from leads.errors import SettingsError, ShapeError
+from leads.errors import DivergenceError, SettingsError, ShapeError
 from leads.registry import nearest
 from leads.trajectories import Trajectories
 from leads.trajectories.segments import whole
@@ -47,14 +47,15 @@ def adapt(
     settings = replace(settings or AdaptSettings(), **overrides)
     _check(model, support)
     began = time.perf_counter()
+    like = next(iter([*model.parameters(), support.states]))  # physics alone has no weights
+    support = support.to(like.device, like.dtype)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
-        start = model.source.new_contexts(support)
+        start = model.source.new_contexts(model, support)
     given = {k: start.pop(k) for k in model.adapter.known}
-    like = next(iter([*model.parameters(), *start.values(), *given.values(), support.states]))
     if not size(start):
         return Adapted(model, given, None, support.parameters, {"solver": "none", "iterations": 0, "seconds": 0.0})
-    fit, solver = _solve(_holding(model, given), support.to(like.device, like.dtype), start, settings)
+    fit, solver = _solve(_holding(model, given), support, start, settings)
     contexts = {k: v.to(like) for k, v in unflatten(fit.contexts, start).items()}
     contexts |= given
     info = {
@@ -73,7 +74,10 @@ def _solve(
 ) -> tuple[Fit, str]:
     solver = settings.solver
     if solver == "auto":
-        solver = "levenberg_marquardt" if size(start) <= settings.small else "gradient"
+        fitted = "levenberg_marquardt" if size(start) <= settings.small else "gradient"
+        solver = "none" if model.source.complete else fitted
+    if solver == "none":
+        return _keep(model, support, start), solver
     if solver == "gradient":
         return gradient_descent(model, support, start, settings), solver
     if flatten(start).shape[1] > 4 * settings.small:
@@ -92,6 +96,16 @@ def _holding(model: DecomposedDynamics, given: Context) -> DecomposedDynamics:
     if not given:
         return model
     return DecomposedDynamics(Pinned(model.adapter, given), model.source, model.method, model.substeps, model.loss)  # type: ignore[arg-type]
+
+
+@torch.no_grad()
+def _keep(model: DecomposedDynamics, support: Trajectories, start: Context) -> Fit:
+    """The contexts that the source gave, with their loss."""
+    loss = model.loss_per_environment(support, start)
+    if not bool(torch.isfinite(loss).all()):
+        e = int((~torch.isfinite(loss)).nonzero()[0])
+        raise DivergenceError(f"The rollout of new environment {e} from its context is not finite.")
+    return Fit(flatten(start), None, loss, torch.ones_like(loss, dtype=torch.bool), 0, [loss.tolist()])
 
 
 def _check(model: DecomposedDynamics, support: Trajectories) -> None:

@@ -15,6 +15,7 @@ from leads.dynamics import DecomposedDynamics
 from leads.errors import DataError, SettingsError, ShapeError
 from leads.integrators import check_times
 from leads.training.files import model_from, read_tensors, write_tensors
+from leads.trajectories import Trajectories
 
 
 @dataclass(frozen=True)
@@ -110,12 +111,34 @@ class Adapted:
             raise DataError("Initial states contain NaN or infinite values.")
 
 
-def trained(model: DecomposedDynamics, parameters: Tensor | None = None) -> Adapted:
-    """The seen environments with the contexts they were trained with."""
+@torch.no_grad()
+def trained(model: DecomposedDynamics, parameters: Tensor | None = None, data: Trajectories | None = None) -> Adapted:
+    """The seen environments with the contexts they were trained with.
+
+    Args:
+        model: trained dynamics.
+        parameters: true physical parameters ``(E, P)`` for evaluation; those of ``data`` by default.
+        data: training data of the seen environments. Sources that keep no table of them (an inner loop, an encoder)
+            find the contexts on it; a table needs none.
+
+    Raises:
+        SettingsError: the source keeps no table and there are no data.
+        ShapeError: data of another number of environments than the table has.
+    """
+    if parameters is None and data is not None:
+        parameters = data.parameters
     table = getattr(model.source, "table", None)
-    if table is None:
+    if table is not None:
+        if data is not None:
+            model.source.check(data)
+        contexts = table()
+    elif data is not None:
+        like = next(iter([*model.parameters(), data.states]))
+        contexts = model.source.train_contexts(model, None, data.to(like.device, like.dtype))
+    else:
         raise SettingsError(
-            "This model's context source keeps no table of seen environments; adapt it to data instead."
+            "This model's context source keeps no table of seen environments: give their training data, "
+            "trained(model, data=data.train)."
         )
-    contexts = {k: v.detach() for k, v in table().items()} | model.adapter.given(parameters)
+    contexts = {k: v.detach() for k, v in contexts.items()} | model.adapter.given(parameters)
     return Adapted(model, contexts, None, parameters, {"solver": "training"})

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from leads.errors import SettingsError, UnknownNameError
 from leads.registry import nearest
 
-SOLVERS = ("auto", "levenberg_marquardt", "gradient")
+SOLVERS = ("auto", "levenberg_marquardt", "gradient", "none")
 
 
 @dataclass(frozen=True)
@@ -15,8 +15,9 @@ class AdaptSettings:
     """How contexts of new environments are found.
 
     Attributes:
-        solver: ``"levenberg_marquardt"``, ``"gradient"`` (Adam), or ``"auto"``: the first where a context has at most
-            ``small`` values, the second otherwise.
+        solver: ``"levenberg_marquardt"``, ``"gradient"`` (Adam), ``"none"`` (contexts stay as the model's source gives
+            them), or ``"auto"``: ``"none"`` where the source has adapted them already (an inner loop, an encoder), the
+            first where a context has at most ``small`` values, the second otherwise.
         small: see ``solver``.
         iterations: most Levenberg-Marquardt iterations.
         tolerance: a relative decrease of the loss below it counts as converged.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -26,9 +26,21 @@ class Backbone(nn.Module):
     ``leads.testing.check_backbone`` holds the two equal.
     """
 
+    def __new__(cls, *args: Any, **settings: Any) -> Self:
+        """Remember the arguments, so that :meth:`widened` serves every backbone without its help."""
+        self = super().__new__(cls)
+        self.__dict__["_made_with"] = (args, settings)
+        return self
+
     def __init__(self, state_shape: tuple[int, ...]) -> None:
         super().__init__()
         self.state_shape = tuple(state_shape)
+
+    def widened(self, extra: int) -> Self:
+        """A freshly drawn backbone of the same kind and settings for ``extra`` more channels, in and out."""
+        args, settings = self.__dict__["_made_with"]
+        shape = (self.state_shape[0] + extra, *self.state_shape[1:])
+        return type(self)(shape, *args[1:], **{k: v for k, v in settings.items() if k != "state_shape"})
 
     def forward(self, t: Tensor, x: Tensor) -> Tensor:
         """``dx/dt`` of one environment: ``x`` of shape ``(N, C, *X)``, ``t`` of shape ``()``."""

@@ -9,10 +9,12 @@ from torch import Tensor
 
 from leads.adapters import Adapter, Context
 from leads.adapters.taylor import anchored
+from leads.contexts.source import Dynamics
 from leads.contexts.table import Table
 from leads.errors import SettingsError, UnknownNameError
 from leads.registry import nearest
 from leads.trajectories import Trajectories
+from leads.trajectories.segments import Segments
 
 POOLS = ("random_all", "nearest", "smallest")
 
@@ -55,8 +57,10 @@ class NeighbourTable(Table):
         self.pool, self.size, self.alternate, self.seed = pool, min(size or environments, environments), alternate, seed
         self.register_buffer("draws", torch.zeros((), dtype=torch.int64))
 
-    def train_contexts(self, environments: Tensor | None, support: Trajectories) -> Context:
-        own = super().train_contexts(environments, support)
+    def train_contexts(
+        self, model: Dynamics, environments: Tensor | None, support: Trajectories, segments: Segments | None = None
+    ) -> Context:
+        own = super().train_contexts(model, environments, support, segments)
         if not own or not torch.is_grad_enabled():
             return own
         rows = self.anchors(environments)

@@ -3,23 +3,71 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import Protocol
 
+import torch
 from torch import Tensor, nn
 
-from leads.adapters import Context
+from leads.adapters import Adapter, Context
 from leads.trajectories import Trajectories
+from leads.trajectories.segments import Segments
+
+
+class Dynamics(Protocol):
+    """What a source may ask of the model whose contexts it gives."""
+
+    adapter: Adapter
+
+    def loss_per_environment(self, batch: Trajectories | Segments, contexts: Context) -> Tensor:
+        """Data loss of every environment, shape ``(E,)``."""
 
 
 class ContextSource(nn.Module, ABC):
-    """Gives the contexts of the seen environments while training, and the starting ones of new environments."""
+    """Gives the contexts of the seen environments while training, and the starting ones of new environments.
+
+    Attributes:
+        complete: whether :meth:`new_contexts` are adapted already (an inner loop, an encoder), so that
+            ``adapt(solver="auto")`` keeps them as they are.
+    """
+
+    complete: bool = False
+
+    def check(self, data: Trajectories) -> None:
+        """Refuse data of seen environments that this source cannot serve. Nothing by default."""
+        del data
 
     #: Optimiser steps after which shared weights and contexts take turns (0: both move in every step).
     alternate: int = 0
 
     @abstractmethod
-    def train_contexts(self, environments: Tensor | None, support: Trajectories) -> Context:
-        """Contexts of the seen environments with these indices ``(E,)`` (all where ``None``), stacked."""
+    def train_contexts(
+        self,
+        model: Dynamics,
+        environments: Tensor | None,
+        support: Trajectories,
+        segments: Segments | None = None,
+    ) -> Context:
+        """Contexts of the seen environments with these indices ``(E,)`` (all where ``None``), stacked.
+
+        Args:
+            model: the dynamics that the contexts are for.
+            environments: which rows of the seen environments ``support`` holds.
+            support: what is known of them.
+            segments: how ``support`` is cut where a loss on it is taken; whole trajectories where ``None``.
+
+        Returns:
+            Contexts through which gradients flow to whatever they depend on, unless gradients are off.
+        """
 
     @abstractmethod
-    def new_contexts(self, support: Trajectories) -> Context:
-        """Contexts of the environments in ``support``, never seen, from which their adaptation starts; stacked."""
+    def new_contexts(self, model: Dynamics, support: Trajectories) -> Context:
+        """Contexts of the environments in ``support``, never seen, from which their adaptation starts; stacked.
+
+        They carry no gradient.
+        """
+
+
+def stacked_start(adapter: Adapter, environments: int) -> Context:
+    """The adapter's starting point for each of ``environments``, drawn anew where it is random."""
+    rows = [adapter.init_context() for _ in range(environments)]
+    return {name: torch.stack([r[name].detach() for r in rows]) for name in rows[0]}

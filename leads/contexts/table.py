@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Literal
 
-import torch
 from torch import Tensor, nn
 
 from leads.adapters import Adapter, Context
-from leads.contexts.source import ContextSource
+from leads.contexts.source import ContextSource, Dynamics, stacked_start
 from leads.errors import SettingsError, ShapeError
 from leads.trajectories import Trajectories
+from leads.trajectories.segments import Segments
 
 
 class Table(ContextSource):
@@ -30,32 +30,34 @@ class Table(ContextSource):
         if start not in ("init", "mean"):
             raise SettingsError(f"start must be 'init' or 'mean', got {start!r}.")
         self.environments, self.start = environments, start
-        rows = [adapter.init_context() for _ in range(environments)]
-        # The adapter belongs to the model; a plain tuple keeps this reference out of our own parameters.
-        self._adapter = (adapter,)
         self.values = nn.ParameterDict(
-            {name.replace(".", "/"): nn.Parameter(torch.stack([r[name] for r in rows])) for name in rows[0]}
+            {k.replace(".", "/"): nn.Parameter(v) for k, v in stacked_start(adapter, environments).items()}
         )
 
     def table(self) -> Context:
         """All rows, stacked along E."""
         return {name.replace("/", "."): value for name, value in self.values.items()}
 
-    def train_contexts(self, environments: Tensor | None, support: Trajectories) -> Context:
-        if environments is None:
-            if support.n_environments != self.environments:
-                raise ShapeError(
-                    f"The model was built for {self.environments} environments, the data have "
-                    f"{support.n_environments} (axis 0). Build the model with environments={support.n_environments}."
-                )
-            return {**self.table(), **self._adapter[0].given(support.parameters)}
-        rows = {name: value[environments] for name, value in self.table().items()}
-        return {**rows, **self._adapter[0].given(support.parameters)}
+    def check(self, data: Trajectories) -> None:
+        if data.n_environments != self.environments:
+            raise ShapeError(
+                f"The model was built for {self.environments} environments, the data have {data.n_environments} "
+                f"(axis 0). Build the model with environments={data.n_environments}."
+            )
 
-    def new_contexts(self, support: Trajectories) -> Context:
-        n, given = support.n_environments, self._adapter[0].given(support.parameters)
+    def train_contexts(
+        self, model: Dynamics, environments: Tensor | None, support: Trajectories, segments: Segments | None = None
+    ) -> Context:
+        del segments
+        if environments is None:
+            self.check(support)
+            return {**self.table(), **model.adapter.given(support.parameters)}
+        rows = {name: value[environments] for name, value in self.table().items()}
+        return {**rows, **model.adapter.given(support.parameters)}
+
+    def new_contexts(self, model: Dynamics, support: Trajectories) -> Context:
+        n, given = support.n_environments, model.adapter.given(support.parameters)
         if self.start == "mean":
             mean = {k: v.detach().mean(0, keepdim=True) for k, v in self.table().items()}
             return {**{k: v.expand(n, *v.shape[1:]).clone() for k, v in mean.items()}, **given}
-        rows = [self._adapter[0].init_context() for _ in range(n)]
-        return {**{name: torch.stack([r[name] for r in rows]) for name in rows[0]}, **given}
+        return {**stacked_start(model.adapter, n), **given}

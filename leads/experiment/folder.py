@@ -58,7 +58,7 @@ class Run:
 
     def seen(self) -> Adapted:
         """The model in its seen environments."""
-        return trained(self.model(), self.data.train.parameters)
+        return trained(self.model(), data=self.data.train)
 
     def adapted(self) -> Adapted:
         """The model in the unseen environments of its family."""

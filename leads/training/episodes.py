@@ -2,41 +2,88 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 
+from leads.errors import SettingsError
 from leads.training.settings import ScheduledSampling, TrainerSettings
 from leads.trajectories import Trajectories
 from leads.trajectories.segments import Segments, cut, whole, windows
+
+
+@dataclass(frozen=True)
+class Episode:
+    """What one step sees: contexts are found on the support, the loss is taken on the query.
+
+    Attributes:
+        support, query: trajectories of all environments; the same ones where nothing is split off.
+        support_segments, query_segments: how they are cut for a loss.
+    """
+
+    support: Trajectories
+    support_segments: Segments
+    query: Trajectories
+    query_segments: Segments
 
 
 class Episodes:
     """Draws the batch of every step from its number and the seed alone, so that a resumed run draws the same.
 
     A batch is ``settings.batch`` trajectories of every environment (the same numbers in all, as in the published
-    samplers), cut by the horizon curriculum or by scheduled sampling.
+    samplers), cut by the horizon curriculum or by scheduled sampling. Support and query are parted before the cut, so
+    no target of one is in the other.
+
+    Raises:
+        SettingsError: at construction, where the data leave nothing for the query.
     """
 
     def __init__(self, data: Trajectories, settings: TrainerSettings) -> None:
         self.data, self.settings = data, settings
-        self._cache: dict[int, Segments] = {}
+        self._cache: dict[int, Episode] = {}
+        if settings.support >= data.n_trajectories:
+            raise SettingsError(
+                f"support={settings.support} leaves none of the {data.n_trajectories} trajectories per environment for "
+                "the query. Give fewer, or support=0, where the same trajectories are both."
+            )
+        if settings.support_frames >= len(data.times):
+            raise SettingsError(
+                f"support_frames={settings.support_frames} leaves none of the {len(data.times)} frames for the query."
+            )
 
-    def draw(self, step: int) -> tuple[Trajectories, Segments]:
-        """The trajectories of step ``step`` and their segments."""
+    def draw(self, step: int) -> Episode:
+        """The episode of step ``step``."""
         s, data = self.settings, self.data
         full = not 0 < s.batch < data.n_trajectories
-        if full and s.scheduled_sampling is None:
+        if full and not s.support and s.scheduled_sampling is None:
             horizon = s.horizon(step)
             if horizon not in self._cache:
-                self._cache = {horizon: _window(data, horizon)}
-            return data, self._cache[horizon]
+                self._cache = {horizon: self._cut(data, step, None)}
+            return self._cache[horizon]
         generator = torch.Generator().manual_seed(s.seed * 1_000_003 + step)
-        if not full:
-            data = data.select(
-                trajectories=torch.randperm(data.n_trajectories, generator=generator)[: s.batch].tolist()
-            )
-        if s.scheduled_sampling is None:
-            return data, _window(data, s.horizon(step))
-        return data, sampled(data, s.scheduled_sampling, step, generator)
+        if not full or s.support:
+            size = data.n_trajectories if full else s.batch
+            data = data.select(trajectories=torch.randperm(data.n_trajectories, generator=generator)[:size].tolist())
+        return self._cut(data, step, generator)
+
+    def _cut(self, batch: Trajectories, step: int, generator: torch.Generator | None) -> Episode:
+        s = self.settings
+
+        def segments(part: Trajectories) -> Segments:
+            if s.scheduled_sampling is None or generator is None:
+                return _window(part, s.horizon(step))
+            return sampled(part, s.scheduled_sampling, step, generator)
+
+        if s.support:
+            support = batch.select(trajectories=slice(0, s.support))
+            query = batch.select(trajectories=slice(s.support, None))
+        elif s.support_frames:
+            support = batch.select(frames=slice(0, s.support_frames))
+            query = batch.select(frames=slice(s.support_frames - 1, None))
+        else:
+            both = segments(batch)
+            return Episode(batch, both, batch, both)
+        return Episode(support, segments(support), query, segments(query))
 
 
 def _window(data: Trajectories, horizon: int) -> Segments:

@@ -92,7 +92,7 @@ class _Run:
         settings: TrainerSettings,
         folder: Path | None,
     ) -> None:
-        self.model, self.valid, self.settings, self.folder = model, valid, settings, folder
+        self.model, self.train_data, self.valid, self.settings, self.folder = model, train, valid, settings, folder
         self.episodes = Episodes(train, settings)
         self.optimizer = make_optimizer(model, settings)
         self.average = WeightAverage(model, settings.average)
@@ -123,17 +123,22 @@ class _Run:
 
     def _update(self) -> float:
         """One optimiser step; returns the data loss, averaged over environments."""
-        batch, segments = self.episodes.draw(self.step)
+        episode = self.episodes.draw(self.step)
         for group in self.optimizer.param_groups:
             group["lr"] = group["peak"] * rate(self.settings, self.step)
-        contexts = self.model.source.train_contexts(None, batch)
-        per_environment = self.model.loss_per_environment(segments, contexts)
+        try:
+            contexts = self.model.source.train_contexts(
+                self.model, None, episode.support, segments=episode.support_segments
+            )
+        except DivergenceError as error:
+            raise DivergenceError(f"At training step {self.step}: {error} The best weights so far are kept.") from error
+        per_environment = self.model.loss_per_environment(episode.query_segments, contexts)
         data_loss = per_environment.mean()
         value = float(data_loss.detach())
         if not math.isfinite(value):
             raise _diverged(self.step, per_environment)
         self.optimizer.zero_grad(set_to_none=True)
-        (data_loss + self.model.adapter.penalty(contexts, batch)).backward()
+        _backward(data_loss + self.model.adapter.penalty(contexts, episode.query))
         if self.model.source.alternate:
             self._hold_one_half()
         if self.settings.clip:
@@ -156,10 +161,7 @@ class _Run:
         value: float | None = None
         if self.valid is not None:
             self.average.swap()
-            with torch.no_grad():
-                contexts = self.model.source.train_contexts(None, self.valid)
-                value = float(self.model.loss_per_environment(self.valid, contexts).mean())
-            value = value if math.isfinite(value) else math.inf
+            value = self._score(self.valid)
             if value < self.best_valid:
                 self.best_valid, self.best_step, self.stale, self.best = value, self.step, 0, self._weights()
             else:
@@ -175,6 +177,16 @@ class _Run:
         }
         self.history.append(row)
         return row
+
+    @torch.no_grad()
+    def _score(self, valid: Trajectories) -> float:
+        """Loss on whole validation trajectories, with contexts that have seen the training data alone."""
+        try:
+            contexts = self.model.source.train_contexts(self.model, None, self.train_data)
+        except DivergenceError:
+            return math.inf
+        value = float(self.model.loss_per_environment(valid, contexts).mean())
+        return value if math.isfinite(value) else math.inf
 
     def finish(self) -> None:
         """Leave the chosen weights in the model and write the run's files."""
@@ -223,7 +235,24 @@ def _check(model: DecomposedDynamics, train: Trajectories, valid: Trajectories |
             )
         if len(data.times) < 2:
             raise ShapeError(f"The {name} data have T = {len(data.times)} frame; at least two are needed.")
-        model.source.train_contexts(None, data)
+        model.source.check(data)
+    if valid is not None and valid.n_environments != train.n_environments:
+        raise ShapeError(
+            f"The train data have {train.n_environments} environments, the valid data {valid.n_environments} (axis 0)."
+        )
+
+
+def _backward(objective: Tensor) -> None:
+    """Gradients, or an error for people where contexts were found by steps that cannot be differentiated."""
+    try:
+        objective.backward()
+    except RuntimeError as error:
+        if "once_differentiable" in str(error) or "not implemented" in str(error):
+            raise SettingsError(
+                f"An operator of this model has no second derivative, which its context source asks for: {error}. "
+                "Take first-order gradients (first_order=True), or another backbone."
+            ) from error
+        raise
 
 
 def _diverged(step: int, per_environment: Tensor) -> DivergenceError:

@@ -52,6 +52,10 @@ class TrainerSettings:
         shares: share of the steps given to each horizon.
         scheduled_sampling: used instead of ``horizons`` where given.
         batch: trajectories per environment in a step (0: all).
+        support: how many of them are support, from which contexts are found; the others are query, on which the loss
+            is taken (0: the batch is both).
+        support_frames: instead, the first so many frames of every trajectory are support and the frames from the last
+            of these on are query (0: off).
         average: decay of the exponential moving average of all weights that is validated and returned (0: none).
         validate_every: steps between validations.
         patience: validations without improvement after which training stops (0: never).
@@ -70,6 +74,8 @@ class TrainerSettings:
     shares: tuple[float, ...] = ()
     scheduled_sampling: ScheduledSampling | None = None
     batch: int = 0
+    support: int = 0
+    support_frames: int = 0
     average: float = 0.0
     validate_every: int = 250
     patience: int = 0
@@ -90,9 +96,23 @@ class TrainerSettings:
             raise SettingsError(
                 f"shares needs one non-negative entry per horizon, got {self.shares} for {self.horizons}."
             )
+        self._check_support()
         if not 0 <= self.warmup <= 1 or not 0 <= self.average < 1:
             raise SettingsError(
                 f"warmup needs to be in [0, 1] and average in [0, 1), got {self.warmup}, {self.average}."
+            )
+
+    def _check_support(self) -> None:
+        if self.support < 0 or 0 < self.batch <= self.support:
+            raise SettingsError(
+                f"support needs to be 0 or leave a trajectory of the batch for the query, got support={self.support}, "
+                f"batch={self.batch}."
+            )
+        if self.support_frames < 0 or self.support_frames == 1:
+            raise SettingsError(f"support_frames needs to be 0 or at least two frames, got {self.support_frames}.")
+        if self.support and self.support_frames:
+            raise SettingsError(
+                "Support is split off by trajectory or by time, not both: set support or support_frames to 0."
             )
 
     def horizon(self, step: int) -> int:

@@ -46,7 +46,7 @@ def test_the_others_are_found_beside_them(data: DataSplits, solver: str) -> None
 def test_training_learns_what_is_shared_and_reads_the_rest(data: DataSplits, tmp_path: Path) -> None:
     model = build(data, shared=HALF)
     leads.fit(model, data.train, data.valid, steps=120, lr=0.05, horizons=(2,), validate_every=40)
-    values = model.adapter.physical(model.source.train_contexts(None, data.train))  # type: ignore[operator]
+    values = model.adapter.physical(model.source.train_contexts(model, None, data.train))  # type: ignore[operator]
     assert [float(values[k].detach()) for k in HALF] == pytest.approx([0.5, 0.5], abs=1e-2)
     seen = trained(model, data.train.parameters)
     forecast = seen.forecast(data.test.initial, data.test.times)
@@ -96,7 +96,7 @@ def test_they_stay_where_the_rest_is_expanded(data: DataSplits) -> None:
     source = NeighbourTable(adapter, 9).double()
     with torch.no_grad():
         source.values["physics"].add_(torch.randn(9, 2, generator=torch.Generator().manual_seed(0)) * 0.1)
-    contexts = source.train_contexts(None, data.train)
+    contexts = source.train_contexts(DecomposedDynamics(adapter, source), None, data.train)
     x, t = data.train.initial.double(), torch.zeros((), dtype=torch.float64)
     got = adapter.forward_all(t, x, adapter.prepare_all(contexts))
     plain = adapter.field.forward_all(

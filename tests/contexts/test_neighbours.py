@@ -5,7 +5,8 @@ import torch
 
 from leads.adapters.linear_hyper import LinearHyper
 from leads.backbones import backbones
-from leads.contexts import NeighbourTable
+from leads.contexts import NeighbourTable, Table
+from leads.dynamics import DecomposedDynamics
 from leads.errors import SettingsError, UnknownNameError
 from leads.trajectories import Trajectories
 
@@ -14,9 +15,12 @@ ROWS = torch.tensor([[4.0, 5.0], [1.0, 0.0], [1.0, -1.0], [6.0, 6.0], [0.0, 0.0]
 DATA = Trajectories(torch.rand(5, 1, 2, 2), torch.arange(2, dtype=torch.float64))
 
 
+ADAPTER = LinearHyper(lambda: backbones["mlp"]((2,), width=4))
+MODEL = DecomposedDynamics(ADAPTER, Table(ADAPTER, 5))
+
+
 def table(**settings: object) -> NeighbourTable:
-    adapter = LinearHyper(lambda: backbones["mlp"]((2,), width=4))
-    source = NeighbourTable(adapter, 5, **settings)  # type: ignore[arg-type]
+    source = NeighbourTable(ADAPTER, 5, **settings)  # type: ignore[arg-type]
     with torch.no_grad():
         source.values["code"].copy_(ROWS)
     return source
@@ -48,13 +52,13 @@ def test_random_all() -> None:
 
 def test_contexts_come_with_the_anchor_of_their_row() -> None:
     source = table(pool="nearest", size=2)
-    contexts = source.train_contexts(None, DATA)
+    contexts = source.train_contexts(MODEL, None, DATA)
     again = table(pool="nearest", size=2)
     rows = again.anchors()
     assert torch.equal(contexts["code"], ROWS)
     assert torch.equal(contexts["anchor/code"], ROWS[rows])
     some = torch.tensor([3, 1])
-    part = table(pool="nearest", size=2).train_contexts(some, DATA)
+    part = table(pool="nearest", size=2).train_contexts(MODEL, some, DATA)
     assert torch.equal(part["anchor/code"], ROWS[rows[some]])
     assert torch.equal(part["code"], ROWS[some])
 
@@ -62,8 +66,8 @@ def test_contexts_come_with_the_anchor_of_their_row() -> None:
 def test_alone_without_gradients_and_for_new_environments() -> None:
     source = table()
     with torch.no_grad():
-        assert set(source.train_contexts(None, DATA)) == {"code"}
-    new = source.new_contexts(DATA)
+        assert set(source.train_contexts(MODEL, None, DATA)) == {"code"}
+    new = source.new_contexts(MODEL, DATA)
     assert set(new) == {"code"}
     assert not new["code"].any()
 
