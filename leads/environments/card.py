@@ -86,7 +86,7 @@ class Card:
         c = self.cost
         text = f"{c['trajectories']} trajectories of the {c['split']} split in {c['seconds']:.2g} s on one core"
         if c.get("ratio"):
-            text += f", {c['ratio']:.0f} times faster than {c['against']} at the same accuracy"
+            text += f"; at best {c['ratio']:.0f} times faster than {c['against']} at the same accuracy ({c['case']})"
         return f"{text} ({c['date']}, `benchmarks/families.py`)."
 
 
