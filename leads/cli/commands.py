@@ -74,28 +74,36 @@ def generate(
     distribution: Annotated[
         Literal["inside", "outside", "shift"], typer.Option(help="where fresh environments lie to the seen range")
     ] = "inside",
-    cluster: Annotated[str | None, typer.Option(help="local, or the address of a Dask scheduler; with --zarr")] = None,
+    cluster: Annotated[
+        str | None, typer.Option(help="local, or the address of a Dask scheduler; implies --zarr")
+    ] = None,
     workers: Annotated[int | None, typer.Option(help="processes of cluster local")] = None,
     chunk: Annotated[int | None, typer.Option(help="with --zarr: bytes of states in memory and in a file")] = None,
     on_blowup: Annotated[Literal["raise", "mark"], typer.Option(help="with --zarr: stop, or mark and go on")] = "raise",
 ) -> None:
     """Simulate the data sets of a family and write them with names, units and provenance.
 
-    With --zarr, sets may be larger than memory, and a killed run goes on when it is repeated:
+    With --zarr, which a cluster implies, sets may be larger than memory, and a killed run goes on when it is repeated:
 
-    leads generate lotka_volterra --out data --zarr --environments 10000 --cluster local
+    leads generate lotka_volterra --out data --environments 10000 --cluster local
     """
-    from leads.environments import make
+    from dataclasses import replace
+
+    from leads.environments import Budget, make
     from leads.errors import SettingsError
     from leads.trajectories import fresh_environments, save, stream_sets
     from leads.trajectories import generate as make_data
+    from leads.trajectories.progress import progress_bar
+    from leads.trajectories.seeds import check_seed
 
     given = _pairs(arguments or [])
     cluster, workers = given.pop("cluster", cluster), given.pop("workers", workers)
     streaming = {"cluster": cluster, "workers": workers, "chunk": chunk}
     settings = {name: value for name, value in streaming.items() if value is not None}
+    zarr = zarr or cluster is not None
     if not zarr and (settings or on_blowup != "raise"):
-        raise SettingsError("--cluster, --workers, --chunk and --on-blowup are for sets that are streamed: add --zarr.")
+        raise SettingsError("--workers, --chunk and --on-blowup are for sets that are streamed: add --zarr.")
+    check_seed(seed)
     if environments is None and distribution != "inside":
         raise SettingsError("--distribution is for fresh environments: say how many, e.g. --environments 100.")
     made = make(family, **(({"split": split} if split else {}) | given))
@@ -107,9 +115,15 @@ def generate(
         for path in stream_sets(made, out, seed, origin, fidelity=fidelity, on_blowup=on_blowup, **settings).values():
             typer.echo(path)
         return
-    data = make_data(made, seed, fidelity)  # type: ignore[arg-type]
-    for name in ("train", "valid", "test", "adapt", "adapt_test"):
-        trajectories = getattr(data, name)
+    names = ("train", "valid", "test", "adapt", "adapt_test")
+    data = {}
+    with progress_bar(names[0], len(names), "sets") as advance:
+        for i, name in enumerate(names):
+            # Each set on its own, so that the bar moves: one does not depend on how many trajectories another has.
+            alone = Budget(**{other: getattr(made.budget, other) if other == name else 0 for other in names})
+            data[name] = getattr(make_data(replace(made, budget=alone), seed, fidelity), name)  # type: ignore[arg-type]
+            advance(name=(*names, "done")[i + 1])
+    for name, trajectories in data.items():
         trajectories.attributes.update(origin)
         path = save(trajectories, out / f"{name}.nc")
         typer.echo(f"{path}: {trajectories!r}")

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from leads.environments.arguments import whole
 from leads.environments.family import Box, Budget, EnvironmentFamily, choose_split, register
 from leads.environments.fourier_system import LinearFourierSystem, smooth_fields
 from leads.environments.system import Channel, Grid, Parameter
-from leads.errors import SettingsError
 from leads.numerics.spectral import SpectralGrid
 
 
@@ -35,14 +35,17 @@ class Advection(LinearFourierSystem):
     parameters = (Parameter("c", "length/time", -5.0, 5.0, "speed"),)
 
     def __init__(self, size: int = 64) -> None:
-        if size < 16:
-            raise SettingsError(f"The advection grid needs at least 16 points, got {size}.")
+        size = whole("size", size, 16, "initial waves of wavenumber 3 and more must be resolved")
         self.spectral = SpectralGrid((size,), (2 * math.pi,))
         self.grid = Grid(self.spectral.shape, self.spectral.spacing, ("x",))
 
     def symbol(self, grid: SpectralGrid, p: Tensor) -> Tensor:
         (speed,) = self.split(p)
         return -speed * grid.derivative(-1)
+
+    def simulate_published(self, x0: Tensor, p: Tensor, t: Tensor) -> Tensor:
+        """As :meth:`simulate`: no generator of this system's data is published."""
+        return self.simulate(x0, p, t)
 
     def sample_x0(self, n: int, generator: np.random.RandomState) -> Tensor:
         return smooth_fields(self.spectral, 3.0, n, generator).unsqueeze(1)

@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from leads.environments.arguments import whole
 from leads.environments.family import Box, Budget, EnvironmentFamily, choose_split, register
 from leads.environments.quasi_geostrophic import Dissipation, PeriodicQG
 from leads.environments.system import Channel, Parameter
-from leads.errors import SettingsError
 from leads.numerics import SpectralGrid, advection, random_field
 
 #: Wavenumbers of the forcing's ring, as published: 14, and one and a half to either side.
@@ -68,8 +68,7 @@ class BarotropicQG(PeriodicQG):
         reference: tuple[float, float, float] = (10.0, 0.0, 0.0),
         settling: float = 5.0,
     ) -> None:
-        if size < 48:
-            raise SettingsError(f"The forcing at k = 14 needs at least 48 points a side, got {size}.")
+        size = whole("size", size, 48, "the forcing at k = 14 must be resolved by the 2/3 rule")
         super().__init__(size, 2 * math.pi, "1", dissipation)
         self.reference = reference
         self.settling = settling

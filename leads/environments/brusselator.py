@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from leads.environments.arguments import whole
 from leads.environments.family import Box, Budget, EnvironmentFamily, choose_split, register
 from leads.environments.grid_system import GridSystem
 from leads.environments.system import Channel, Grid, Parameter
-from leads.errors import SettingsError
 from leads.numerics.stencils import laplacian_nine
 
 
@@ -42,8 +42,7 @@ class Brusselator(GridSystem):
     diffusion = (1.0, 0.1)
 
     def __init__(self, size: int = 8) -> None:
-        if size < 4:
-            raise SettingsError(f"The Brusselator's grid needs at least 4 cells a side, got {size}.")
+        size = whole("size", size, 4)
         self.grid = Grid((size, size), (1.0, 1.0), ("y", "x"))
 
     def rates(self, t: Tensor, x: Tensor, p: Tensor) -> Tensor:

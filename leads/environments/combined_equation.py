@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from leads.environments.arguments import points
 from leads.environments.family import Box, Budget, EnvironmentFamily, choose_split, register
 from leads.environments.spectral_scalar import SpectralScalar
 from leads.environments.system import Parameter
@@ -59,6 +60,9 @@ class CombinedEquation(SpectralScalar):
     def __init__(
         self, size: int = 128, linear_alone: bool = False, max_step: float = 0.04, fine: int | None = None
     ) -> None:
+        size = points(
+            "size", size, 8, 3, "the fourth harmonic of the shortest initial wave must be resolved by the 2/3 rule"
+        )
         super().__init__(size, 32.0, max_step, 3 * size // 2 if fine is None else fine)
         self.linear_alone = linear_alone
 

@@ -9,11 +9,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from leads.environments.arguments import points
 from leads.environments.family import Box, Budget, EnvironmentFamily, choose_split, register
 from leads.environments.system import Parameter
 from leads.environments.vorticity_flow import DealiasedFlow
 from leads.numerics.random_fields import random_field
 from leads.numerics.spectral import SpectralGrid
+
+#: k0, the wavenumber of the initial eddies.
+EDDIES = 6.0
 
 
 class DecayingTurbulence(DealiasedFlow):
@@ -35,20 +39,26 @@ class DecayingTurbulence(DealiasedFlow):
     """
 
     parameters = (
-        Parameter("nu", "length^2/time", 0.0, 1.0, "viscosity"),
-        Parameter("nu4", "length^4/time", 0.0, 1.0, "hyperviscosity"),
+        Parameter("nu", "length2/time", 0.0, 1.0, "viscosity"),
+        Parameter("nu4", "length4/time", 0.0, 1.0, "hyperviscosity"),
     )
 
     def __init__(self, size: int = 64, fine: int = 128) -> None:
+        reason = f"initial eddies of wavenumber {EDDIES:g} must be resolved by the 2/3 rule"
+        size, fine = (points(name, n, EDDIES, 3, reason) for name, n in (("size", size), ("fine", fine)))
         super().__init__(size, 2 * math.pi, fine)
 
     def linear(self, g: SpectralGrid, p: Tensor) -> Tensor:
         nu, nu4 = self.split(p)
         return nu * g.laplacian - nu4 * g.laplacian**2
 
+    def simulate_published(self, x0: Tensor, p: Tensor, t: Tensor) -> Tensor:
+        """As :meth:`simulate`: no generator of this system's data is published."""
+        return self.simulate(x0, p, t)
+
     def sample_x0(self, n: int, generator: np.random.RandomState) -> Tensor:
         g = self.fourier
-        fields = random_field(g, lambda k: k**3 / (1 + (k / 6) ** 4), n, generator)
+        fields = random_field(g, lambda k: k**3 / (1 + (k / EDDIES) ** 4), n, generator)
         zetah = g.dealias * g.forward(fields)
         energy = -0.5 * g.inner(zetah, g.inverse_laplacian * zetah)
         return g.inverse(zetah * (0.5 / energy).sqrt()[:, None, None]).unsqueeze(1)

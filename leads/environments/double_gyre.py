@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from leads.environments.arguments import whole
 from leads.environments.family import Box, Budget, EnvironmentFamily, choose_split, register
 from leads.environments.system import Channel, Grid, Parameter, System
 from leads.errors import SettingsError
@@ -62,7 +63,7 @@ class DoubleGyre(System):
     more drag calms the jet; with a radius as small as the first baroclinic one (41.5 km) the gyres spin up for decades.
 
     Args:
-        size: inner points a side, at least 8.
+        size: inner points a side, at least 16.
         length: side of the basin in m, from wall to wall.
         spin_up_days: of the run that all draws share, and of each draw's own.
 
@@ -87,8 +88,9 @@ class DoubleGyre(System):
     def __init__(
         self, size: int = 64, length: float = 1.28e6, spin_up_days: tuple[float, float] = (1080.0, 180.0)
     ) -> None:
-        if size < 8:
-            raise SettingsError(f"The basin needs at least 8 inner points a side, got {size}.")
+        size = whole("size", size, 16, "two inner points for each half wave of the initial states")
+        if not 0 < length < math.inf:
+            raise SettingsError(f"The side of the basin must be positive, got length={length}.")
         spacing = length / (size + 1)
         self.grid: Grid = Grid((size, size), (spacing, spacing), ("y", "x"), "m", periodic=False)
         self.length = length
@@ -165,6 +167,10 @@ class DoubleGyre(System):
 
     def simulate(self, x0: Tensor, p: Tensor, t: Tensor, *, refine: int = 1) -> Tensor:
         return self._flat(x0, p, lambda x, q: self._advance(x, q, t, self.step / refine))
+
+    def simulate_published(self, x0: Tensor, p: Tensor, t: Tensor) -> Tensor:
+        """As :meth:`simulate`: no generator of this system's data is published."""
+        return self.simulate(x0, p, t)
 
     def _advance(self, x0: Tensor, p: Tensor, t: Tensor, step: float) -> Tensor:
         parts = []

@@ -14,8 +14,8 @@ from leads.environments.family import Box, Budget, EnvironmentFamily, choose_spl
 from leads.environments.system import Channel, Parameter, System
 from leads.errors import SettingsError
 
-_BETA = Parameter("beta", "1/day", 0.001, 20.0, "infections by one infectious individual among susceptibles")
-_GAMMA = Parameter("gamma", "1/day", 0.0, 5.0, "rate of recovery")
+_BETA = Parameter("beta", "day-1", 0.001, 20.0, "infections by one infectious individual among susceptibles")
+_GAMMA = Parameter("gamma", "day-1", 0.0, 5.0, "rate of recovery")
 _SUSCEPTIBLE = Channel("s", "1", "susceptible individuals")
 _INFECTIOUS = Channel("i", "1", "infectious individuals")
 _RECOVERED = Channel("r", "1", "recovered individuals")
@@ -41,8 +41,13 @@ class _Compartments(System):
             )
         self.low, self.high = tuple(map(float, low)), tuple(map(float, high))
         self.fractions = fractions
+        self.published_tolerance = published_tolerance
         if published_tolerance is not None:
             self.published = ("dopri5", published_tolerance, published_tolerance)
+
+    def simulate_published(self, x0: Tensor, p: Tensor, t: Tensor) -> Tensor:
+        """With RK45 at the published tolerance; as :meth:`simulate` where there is none."""
+        return super().simulate_published(x0, p, t) if self.published_tolerance else self.simulate(x0, p, t)
 
     def sample_x0(self, n: int, generator: np.random.RandomState) -> Tensor:
         x = torch.from_numpy(generator.uniform(self.low, self.high, size=(n, len(self.low))))
@@ -83,7 +88,7 @@ class SIR(_Compartments):
         low, high: bounds of the uniform initial states.
         fractions: divide initial states by their sum.
         published_tolerance: rtol and atol of RK45 in ``simulate_published`` (it stands for SciPy's odeint); ``None``
-            for SciPy's defaults.
+            where nothing is published, and it is ``simulate``.
 
     Source: Kermack and McKendrick, Proceedings of the Royal Society A 115 (1927) 700.
     """
@@ -124,7 +129,7 @@ class SEIR(_Compartments):
     """
 
     channels = (_SUSCEPTIBLE, Channel("e", "1", "exposed individuals"), _INFECTIOUS, _RECOVERED)
-    parameters = (_BETA, Parameter("sigma", "1/day", 0.0, 5.0, "rate of becoming infectious"), _GAMMA)
+    parameters = (_BETA, Parameter("sigma", "day-1", 0.0, 5.0, "rate of becoming infectious"), _GAMMA)
 
     def __init__(
         self,

@@ -11,15 +11,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from leads.environments.arguments import points
 from leads.environments.family import Box, Budget, EnvironmentFamily, choose_split, register
 from leads.environments.quasi_geostrophic import Dissipation, PeriodicQG
 from leads.environments.system import Channel, Parameter
+from leads.errors import SettingsError
 from leads.numerics import SpectralGrid, advection, random_field
 
 DAY = 86400.0
 GRAVITY = 9.81
 #: Rotation rate of the Earth in 1/s and its mean radius in m.
 ROTATION, RADIUS = 7.2921e-5, 6.371e6
+#: Wavelength in m at which the initial states have most of their energy.
+EDDY = 250e3
 
 
 class Rotation(NamedTuple):
@@ -63,6 +67,9 @@ class EquivalentBarotropicQG(PeriodicQG):
         size: points a side.
         dissipation: see :class:`PeriodicQG`.
         spacing: distance of points in m.
+
+    Raises:
+        SettingsError: a box smaller than the initial eddies, or points too far apart for them.
     """
 
     channels = (Channel("ssh", "m", "sea surface height"),)
@@ -77,6 +84,13 @@ class EquivalentBarotropicQG(PeriodicQG):
     spin_up_days = 30.0
 
     def __init__(self, size: int = 64, dissipation: Dissipation = "filter", spacing: float = 1e4) -> None:
+        # Beyond e^(2 x 0.3) times the peak's wavenumber lies a fortieth of the initial energy; the filter starts at 0.65.
+        coarsest = 0.65 * EDDY / (2 * math.exp(0.6))
+        if not 0 < spacing <= coarsest:
+            raise SettingsError(
+                f"Eddies of {EDDY:g} m need points at most {coarsest:.0f} m apart, got spacing={spacing}."
+            )
+        size = points("size", size, EDDY / spacing - 1, 1, f"the box must hold an eddy of {EDDY:g} m", even=True)
         super().__init__(size, size * spacing, "m", dissipation)
 
     def linear(self, p: Tensor) -> Tensor:
@@ -140,7 +154,7 @@ class EquivalentBarotropicQG(PeriodicQG):
         # Points 40 km apart, so that a grid of any resolution gets the same field.
         side = max(16, 2 * round(g.lengths[0] / 80e3))
         box = SpectralGrid((side, side), g.lengths)
-        peak = 2 * math.pi / 250e3
+        peak = 2 * math.pi / EDDY
         # Kinetic energy, k^2 times this, has its largest density at the peak.
         draws = random_field(box, lambda k: k**-1 * torch.exp(-((k / peak).log() ** 2) / (2 * 0.3**2)), n, generator)
         h = g.inverse(box.resample(box.forward(draws), g.shape))

@@ -45,8 +45,19 @@ class FitzHughNagumo(System):
         a, b, c, current = p.unbind(-1)
         return torch.stack([c * (v - v * v * v / 3 - w + current), (v + a - b * w) / c], -1)
 
+    def simulate_published(self, x0: Tensor, p: Tensor, t: Tensor) -> Tensor:
+        """As :meth:`simulate`: no generator of this system's data is published."""
+        return self.simulate(x0, p, t)
+
     def sample_x0(self, n: int, generator: np.random.RandomState) -> Tensor:
         return torch.from_numpy(generator.uniform((-2.0, -1.0), (2.0, 1.5), size=(n, 2)))
+
+    def diagnostics(self, x: Tensor, p: Tensor) -> dict[str, Tensor]:
+        """``energy``, ``v^2 / (2 c) + c w^2 / 2``, which changes at the rate ``v^2 - v^4 / 3 + I v + a w - b w^2``; and
+        ``divergence`` of the flow, ``c (1 - v^2) - b / c``, the rate at which areas of states grow."""
+        v, w = x.unbind(-1)
+        _, b, c, _ = p.unbind(-1)
+        return {"energy": v * v / (2 * c) + c * w * w / 2, "divergence": c * (1 - v * v) - b / c}
 
 
 #: seen, unseen, range of fresh environments, budget, source

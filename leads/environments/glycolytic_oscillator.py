@@ -51,20 +51,20 @@ class GlycolyticOscillator(System):
         Channel("s7", "mM", "pyruvate and acetaldehyde outside the cells"),
     )
     parameters = (
-        Parameter("J0", "mM/min", 0.0, 10.0, "glucose influx"),
-        Parameter("k1", "1/(mM min)", 1.0, 200.0, "phosphofructokinase rate"),
-        Parameter("k2", "1/(mM min)", 0.0, 50.0, "GAPDH rate"),
-        Parameter("k3", "1/(mM min)", 0.0, 100.0, "ATP production rate"),
-        Parameter("k4", "1/(mM min)", 0.0, 500.0, "ethanol production rate"),
-        Parameter("k5", "1/min", 0.0, 10.0, "ATP consumption rate"),
-        Parameter("k6", "1/(mM min)", 0.0, 100.0, "glycerol production rate"),
+        Parameter("J0", "mM min-1", 0.0, 10.0, "glucose influx"),
+        Parameter("k1", "mM-1 min-1", 1.0, 200.0, "phosphofructokinase rate"),
+        Parameter("k2", "mM-1 min-1", 0.0, 50.0, "GAPDH rate"),
+        Parameter("k3", "mM-1 min-1", 0.0, 100.0, "ATP production rate"),
+        Parameter("k4", "mM-1 min-1", 0.0, 500.0, "ethanol production rate"),
+        Parameter("k5", "min-1", 0.0, 10.0, "ATP consumption rate"),
+        Parameter("k6", "mM-1 min-1", 0.0, 100.0, "glycerol production rate"),
         Parameter("K1", "mM", 0.1, 5.0, "ATP inhibition constant"),
         Parameter("q", "1", 1.0, 10.0, "cooperativity of the ATP inhibition"),
         Parameter("N", "mM", 0.1, 10.0, "total NAD+ and NADH"),
         Parameter("A", "mM", 0.5, 20.0, "total ADP and ATP"),
-        Parameter("kappa", "1/min", 0.0, 100.0, "membrane exchange rate"),
+        Parameter("kappa", "min-1", 0.0, 100.0, "membrane exchange rate"),
         Parameter("psi", "1", 0.0, 1.0, "volume of the cells over that of the medium"),
-        Parameter("k", "1/min", 0.0, 20.0, "outside degradation rate"),
+        Parameter("k", "min-1", 0.0, 20.0, "outside degradation rate"),
     )
     rtol, atol = 1e-12, 1e-14
 
@@ -91,6 +91,18 @@ class GlycolyticOscillator(System):
 
     def sample_x0(self, n: int, generator: np.random.RandomState) -> Tensor:
         return torch.from_numpy(generator.uniform(_LOW, _HIGH, size=(n, 7)))
+
+    def diagnostics(self, x: Tensor, p: Tensor) -> dict[str, Tensor]:
+        """``carbon`` in the cells, in mM of three-carbon units: ``2 s1 + s2 + s3 + s4``, which changes at the rate
+        ``2 J0 - k6 s2 s5 - k4 s4 s5 - kappa (s4 - s7)``, since glycolysis itself only passes it on; the shares ``s6 / A``
+        of ATP in all adenine nucleotides and ``s5 / N`` of NADH in all nicotinamide, ``energy charge`` and
+        ``reduced share``. The totals A and N are constant by construction."""
+        s1, s2, s3, s4, s5, s6, _ = x.unbind(-1)
+        return {
+            "carbon": 2 * s1 + s2 + s3 + s4,
+            "energy charge": s6 / p[..., self.parameter_index("A")],
+            "reduced share": s5 / p[..., self.parameter_index("N")],
+        }
 
 
 def _row(k1: float, inhibition: float) -> tuple[float, ...]:

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from leads.environments.arguments import whole
 from leads.environments.family import Box, Budget, EnvironmentFamily, choose_split, register
 from leads.environments.grid_system import GridSystem
 from leads.environments.system import Channel, Grid, Parameter, Term
-from leads.errors import SettingsError
 from leads.numerics.stencils import laplacian_nine
 
 
@@ -37,10 +37,7 @@ class GrayScott(GridSystem):
     diffusion = (0.2097, 0.105)
 
     def __init__(self, size: int = 32) -> None:
-        if size < 10:
-            raise SettingsError(
-                f"The Gray-Scott grid needs at least 10 cells a side (the blocks are size/10 wide), got {size}."
-            )
+        size = whole("size", size, 10, "the initial blocks are size / 10 wide")
         self.grid = Grid((size, size), (1.0, 1.0), ("y", "x"))
 
     def rates(self, t: Tensor, x: Tensor, p: Tensor) -> Tensor:
@@ -78,14 +75,31 @@ class GrayScott(GridSystem):
                 state[1, i : i + side, j : j + side] = 1.0
         return x
 
+    def diagnostics(self, x: Tensor, p: Tensor) -> dict[str, Tensor]:
+        """Means over the grid, each ``(...)``: of u, of v, and of the ``reaction`` u v^2.
+
+        They obey ``d<u>/dt = F (1 - <u>) - <u v^2>`` and ``d<v>/dt = <u v^2> - (F + k) <v>``, for diffusion moves mass
+        only.
+        """
+        del p
+        u, v = x.unbind(-3)
+        mean = lambda field: field.mean((-2, -1))  # noqa: E731
+        return {"mean u": mean(u), "mean v": mean(v), "reaction": mean(u * v * v)}
+
 
 _UNSEEN = tuple(product((0.033, 0.036), (0.059, 0.061)))
 _CODA = tuple(product((0.03, 0.039), (0.058, 0.062)))
 _GEPS_UNSEEN = ((0.042, 0.057), (0.033, 0.057), (0.033, 0.06), (0.042, 0.06))
 _BOX = Box((0.03, 0.058), (0.039, 0.062), stretch=1.4)
 _WIDE_BOX = Box((0.03, 0.058), (0.04, 0.062), stretch=1.4)
-# One draw of the published ranges; the published code's own draw is not stored anywhere.
-_MANY = np.random.RandomState(0).uniform((0.03, 0.058), (0.04, 0.062), size=(100, 2)).tolist()
+
+
+def _pairs(low: tuple[float, float], high: tuple[float, float]) -> list[list[float]]:
+    """One draw of 100 environments from a published range; the published code's own draw is not stored anywhere."""
+    return np.random.RandomState(0).uniform(low, high, size=(100, 2)).tolist()
+
+
+_MANY = _pairs((0.03, 0.058), (0.04, 0.062))
 
 #: seen, unseen, budget, range of fresh environments, frame distance, training frames, test frames, source
 _SPLITS = {
@@ -109,6 +123,16 @@ _SPLITS = {
         10,
         "Yin et al. (2021), LEADS: public code. It adapts to no new environment; the unseen ones here are CoDA's.",
     ),
+    "ncf": (
+        _CODA,
+        _UNSEEN,
+        Budget(train=1, test=32, valid=2),
+        _BOX,
+        40.0,
+        10,
+        10,
+        "Nzoyem et al. (2025), Neural Context Flows: public code; environments and budget as CoDA's.",
+    ),
     "geps": (
         _CODA,
         _GEPS_UNSEEN,
@@ -118,6 +142,17 @@ _SPLITS = {
         20,
         40,
         "Koupai et al. (2024), GEPS: public code (baseline setting); tests run to twice the training horizon.",
+    ),
+    "geps_scaling": (
+        _CODA,
+        _GEPS_UNSEEN,
+        Budget(train=256, test=32),
+        _BOX,
+        10.0,
+        20,
+        40,
+        "Koupai et al. (2024), GEPS: public code (study of data scaling, 256 trajectories an environment); tests run to "
+        "twice the training horizon.",
     ),
     "geps_multienv": (
         _MANY,
@@ -130,16 +165,31 @@ _SPLITS = {
         "Koupai et al. (2024), GEPS: public code; F in [0.03, 0.04] and k in [0.058, 0.062], 100 pairs. The pairs are our "
         "draw (seed 0), the unseen environments those of GEPS' small set.",
     ),
+    "geps_multienv_early": (
+        _pairs((0.034, 0.0575), (0.041, 0.0615)),
+        _GEPS_UNSEEN,
+        Budget(train=1, test=32, valid=2),
+        Box((0.034, 0.0575), (0.041, 0.0615), stretch=1.4),
+        10.0,
+        20,
+        40,
+        "Koupai et al. (2024), GEPS: an earlier commit of the public code; F in [0.034, 0.041] and k in [0.0575, 0.0615]. The "
+        "100 pairs are our draw (seed 0), the unseen environments those of GEPS' small set.",
+    ),
 }
 
 
 @register("gray_scott")
-def gray_scott(split: Literal["coda", "leads", "geps", "geps_multienv"] = "coda", size: int = 32) -> EnvironmentFamily:
+def gray_scott(
+    split: Literal["coda", "leads", "ncf", "geps", "geps_scaling", "geps_multienv", "geps_multienv_early"] = "coda",
+    size: int = 32,
+) -> EnvironmentFamily:
     """Gray-Scott on a periodic grid, 10 frames 40 apart (GEPS: 20 frames 10 apart, tested on 40).
 
     Args:
-        split: ``"coda"`` (4 seen, 4 unseen environments in F and k; NCF uses it too), ``"leads"`` (3 seen), ``"geps"``
-            (4 seen, 4 unseen further out) or ``"geps_multienv"`` (100 seen, the same 4 unseen).
+        split: ``"coda"`` (4 seen, 4 unseen environments in F and k), ``"ncf"`` (the same), ``"leads"`` (3 seen),
+            ``"geps"`` (4 seen, 4 unseen further out), ``"geps_scaling"`` (the same, 256 training trajectories),
+            ``"geps_multienv"`` (100 seen, the same 4 unseen) or ``"geps_multienv_early"`` (100 seen of an earlier range).
         size: cells a side; 32 as published.
     """
     seen, unseen, budget, box, dt, frames, test_frames, source = choose_split("gray_scott", split, _SPLITS)

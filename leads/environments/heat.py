@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from leads.environments.arguments import whole
 from leads.environments.family import Box, Budget, EnvironmentFamily, choose_split, register
 from leads.environments.fourier_system import LinearFourierSystem, smooth_fields
 from leads.environments.system import Channel, Grid, Parameter
@@ -41,16 +42,19 @@ class Heat(LinearFourierSystem):
     )
 
     def __init__(self, dims: int = 1, size: int = 64) -> None:
-        if dims not in (1, 2):
+        if whole("dims", dims, 1) > 2:
             raise SettingsError(f"Heat flows in 1 or 2 dimensions here, got dims={dims}.")
-        if size < 16:
-            raise SettingsError(f"The heat grid needs at least 16 points a side, got {size}.")
+        size = whole("size", size, 16, "initial waves of wavenumber 3 and more must be resolved")
         self.spectral = SpectralGrid((size,) * dims, (2 * math.pi,) * dims)
         self.grid = Grid(self.spectral.shape, self.spectral.spacing, ("y", "x")[-dims:])
 
     def symbol(self, grid: SpectralGrid, p: Tensor) -> Tensor:
         diffusivity, loss = self.split(p)
         return diffusivity * grid.laplacian - loss
+
+    def simulate_published(self, x0: Tensor, p: Tensor, t: Tensor) -> Tensor:
+        """As :meth:`simulate`: no generator of this system's data is published."""
+        return self.simulate(x0, p, t)
 
     def sample_x0(self, n: int, generator: np.random.RandomState) -> Tensor:
         level = torch.from_numpy(generator.uniform(size=(n, *(1,) * self.spectral.ndim)))
@@ -87,7 +91,7 @@ def heat(split: Literal["ours"] = "ours", dims: int = 1, size: int | None = None
     return EnvironmentFamily(
         name="heat",
         split=split,
-        system=Heat(dims, size or (64 if dims == 1 else 32)),
+        system=Heat(dims, (64 if dims == 1 else 32) if size is None else size),
         seen=torch.tensor(seen, dtype=torch.float64),
         unseen=torch.tensor(unseen, dtype=torch.float64),
         times=torch.arange(20, dtype=torch.float64) * 0.1,

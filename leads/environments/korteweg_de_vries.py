@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from leads.environments.arguments import points
 from leads.environments.family import Box, Budget, EnvironmentFamily, choose_split, register
 from leads.environments.spectral_scalar import SpectralScalar
 from leads.environments.system import Parameter
@@ -52,6 +53,7 @@ class KortewegDeVries(SpectralScalar):
 
     Raises:
         UnknownNameError: unknown initial states.
+        SettingsError: too few points for them.
     """
 
     parameters = (
@@ -67,9 +69,15 @@ class KortewegDeVries(SpectralScalar):
         max_step: float = 0.005,
         fine: int | None = None,
     ) -> None:
-        super().__init__(size, length, max_step, 3 * size // 2 if fine is None else fine)
         if initial not in INITIAL:
             raise UnknownNameError(f"No initial states are named {initial!r}. {nearest(str(initial), INITIAL)}")
+        if initial == "solitons":
+            # There the spectrum of the highest soliton, pi k / sinh(pi k), has fallen to 1.5e-3.
+            highest, reason = 3 * length / (2 * math.pi), f"the highest initial soliton on a length of {length:g}"
+        else:
+            highest, reason = 8, "the eight solitons that a cosine breaks up into"
+        size = points("size", size, highest, 3, f"{reason} must be resolved by the 2/3 rule")
+        super().__init__(size, length, max_step, 3 * size // 2 if fine is None else fine)
         self.initial = initial
 
     def advection(self, p: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import product
 from typing import Literal
 
@@ -9,9 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from leads.environments.arguments import points
 from leads.environments.family import Box, Budget, EnvironmentFamily, choose_split, register
 from leads.environments.spectral_scalar import SpectralScalar
 from leads.environments.system import Parameter
+from leads.errors import SettingsError
 from leads.numerics.random_fields import random_field
 from leads.numerics.spectral import SpectralGrid
 
@@ -45,6 +48,9 @@ class KuramotoSivashinsky(SpectralScalar):
         size: points.
         length: of the line; 22 as in Cvitanovic et al. (2010), 64 as in Brandstetter et al. (2022).
         max_step, fine: see :class:`SpectralScalar`; ``fine`` is twice ``size`` by default.
+
+    Raises:
+        SettingsError: a line on which nothing grows, or too few points for waves of wavenumber 2 (2/3 rule).
     """
 
     parameters = (
@@ -56,6 +62,14 @@ class KuramotoSivashinsky(SpectralScalar):
     def __init__(
         self, size: int = 128, length: float = 64.0, max_step: float = 0.0125, fine: int | None = None
     ) -> None:
+        if not length > 2 * math.pi:
+            raise SettingsError(
+                f"On a line of length {length} no wave grows (at nu2 = nu4 = 1 those of at least 2 pi do). Take a length "
+                "above 6.3; 22 is chaotic."
+            )
+        highest = 2 * length / (2 * math.pi)
+        reason = f"on a length of {length:g} waves of wavenumber 2, twice that of the shortest growing ones, need them"
+        size = points("size", size, highest, 3, reason)
         super().__init__(size, length, max_step, 2 * size if fine is None else fine)
 
     def advection(self, p: Tensor) -> Tensor:

@@ -52,8 +52,21 @@ class Lorenz(System):
             [sigma * (contrast - speed), speed * (rho - profile) - contrast, speed * contrast - beta * profile], -1
         )
 
+    def simulate_published(self, x0: Tensor, p: Tensor, t: Tensor) -> Tensor:
+        """As :meth:`simulate`: no generator of this system's data is published."""
+        return self.simulate(x0, p, t)
+
     def sample_x0(self, n: int, generator: np.random.RandomState) -> Tensor:
         return torch.from_numpy(generator.uniform((-15.0, -20.0, 10.0), (15.0, 20.0, 40.0), size=(n, 3)))
+
+    def diagnostics(self, x: Tensor, p: Tensor) -> dict[str, Tensor]:
+        """``lyapunov``, ``V = rho x^2 + sigma y^2 + sigma (z - 2 rho)^2``, which falls outside an ellipsoid, and so bounds
+        all states: ``dV/dt = -2 sigma (rho x^2 + y^2 + beta z^2 - 2 beta rho z)``; and ``divergence``, the rate
+        ``-(sigma + 1 + beta)`` at which volumes of states change."""
+        speed, contrast, profile = x.unbind(-1)
+        sigma, rho, beta = p.unbind(-1)
+        value = rho * speed**2 + sigma * contrast**2 + sigma * (profile - 2 * rho) ** 2
+        return {"lyapunov": value, "divergence": -(sigma + 1 + beta) + torch.zeros_like(speed)}
 
 
 _BETA = 8 / 3

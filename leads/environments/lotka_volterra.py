@@ -159,14 +159,57 @@ def _fnsda() -> dict[str, Any]:
     )
 
 
+def _coda_shift() -> dict[str, Any]:
+    source = (
+        "Kirchmeyer et al. (2022), CoDA: public code's option of shifted initial states, U[0, 1]^2 + 2, in all sets."
+    )
+    system = LotkaVolterra((2.0, 2.0), (3.0, 3.0))
+    return _split(_CODA_SEEN, _CODA_UNSEEN, Budget(train=4, test=32), _CODA_BOX, source, system=system)
+
+
+def _normal(n: int) -> dict[str, Any]:
+    draws = np.random.RandomState(0).normal(0.75, 0.15, size=(n, 2)).tolist()
+    return _split(
+        [(0.5, b, 0.5, d) for b, d in draws],
+        _CODA_UNSEEN,
+        Budget(train=4, test=32),
+        Box((0.5, 0.45, 0.5, 0.45), (0.5, 1.05, 0.5, 1.05)),
+        f"Kirchmeyer et al. (2022), CoDA: first public release, lotka_{n}: beta and delta from N(0.75, 0.15). The draw (seed "
+        "0), the unseen environments (CoDA's later ones), the budget (likewise) and the range of fresh ones, two standard "
+        "deviations, are ours.",
+    )
+
+
+def _circles() -> dict[str, Any]:
+    turns = np.arange(8) * (np.pi / 4)
+    around = [(x + 0.25 * np.cos(a), 0.75 + 0.25 * np.sin(a)) for x in (0.75, 1.25) for a in turns]
+    # Where the circles touch stands once.
+    seen = [*around[:8], *(around[8 + i] for i in range(8) if i != 4), (0.75, 0.75), (1.25, 0.75)]
+    return _split(
+        [(0.5, float(b), 0.5, float(d)) for b, d in seen],
+        _CODA_UNSEEN,
+        Budget(train=4, test=32),
+        Box((0.5, 0.5, 0.5, 0.5), (0.5, 1.5, 0.5, 1.0)),
+        "Kirchmeyer et al. (2022), CoDA: first public release, lotka_17: (beta, delta) on two circles of radius 0.25 around "
+        "(0.75, 0.75) and (1.25, 0.75). Ours: which 17 points (eight equally far apart on each circle, the common one once, "
+        "and both centres), the unseen environments and the budget (CoDA's later ones).",
+    )
+
+
 def _ncf() -> dict[str, Any]:
+    source = "Nzoyem et al. (2025), Neural Context Flows: public code; environments and budget as CoDA's."
+    return _split(_CODA_SEEN, _CODA_UNSEEN, Budget(train=4, test=32), _CODA_BOX, source)
+
+
+def _ncf_grid() -> dict[str, Any]:
     return _split(
         _CODA_SEEN,
         _grid(tuple(np.linspace(0.25, 1.25, 51).tolist())),
         Budget(train=4, test=32, adapt_test=1),
         _CODA_BOX,
-        "Nzoyem et al. (2025), Neural Context Flows: public code, stress test on a grid. It scores the trajectory that "
-        "it adapts to; here one more trajectory is forecast in each unseen environment.",
+        "Nzoyem et al. (2025), Neural Context Flows: public code, stress test on a grid over [0.25, 1.25]^2; its 51 points a "
+        "side are ours. It scores the trajectory that it adapts to; here one more trajectory is forecast in each unseen "
+        "environment.",
     )
 
 
@@ -191,10 +234,15 @@ def _metaphysica(prey: tuple[float, float] = (1000.0, 2000.0)) -> dict[str, Any]
 
 _SPLITS: dict[str, Callable[[], dict[str, Any]]] = {
     "coda": _coda,
+    "coda_shift": _coda_shift,
     "leads": _leads,
     "geps": _geps,
     "fnsda": _fnsda,
     "ncf": _ncf,
+    "ncf_grid": _ncf_grid,
+    "lotka_50": lambda: _normal(50),
+    "lotka_100": lambda: _normal(100),
+    "lotka_17": _circles,
     "metaphysica": _metaphysica,
     "metaphysica_ood": lambda: _metaphysica((100.0, 200.0)),
 }
@@ -202,15 +250,29 @@ _SPLITS: dict[str, Callable[[], dict[str, Any]]] = {
 
 @register("lotka_volterra")
 def lotka_volterra(
-    split: Literal["coda", "leads", "geps", "fnsda", "ncf", "metaphysica", "metaphysica_ood"] = "coda",
+    split: Literal[
+        "coda",
+        "coda_shift",
+        "leads",
+        "geps",
+        "fnsda",
+        "ncf",
+        "ncf_grid",
+        "lotka_50",
+        "lotka_100",
+        "lotka_17",
+        "metaphysica",
+        "metaphysica_ood",
+    ] = "coda",
 ) -> EnvironmentFamily:
     """Lotka-Volterra, frames 0.5 apart.
 
     Args:
-        split: ``"coda"`` (9 seen, 4 unseen environments in beta and delta; 20 frames), ``"leads"`` (10 seen in alpha and
-            gamma), ``"geps"`` (8 seen, 4 unseen further out, test horizon twice as long), ``"fnsda"`` (CoDA's on 40
-            frames, 100 training trajectories), ``"ncf"`` (CoDA's seen ones, unseen a grid of 51 x 51 over
-            [0.25, 1.25]^2), ``"metaphysica"`` (800 seen in all four parameters, 200 beyond their range, one trajectory
+        split: ``"coda"`` (9 seen, 4 unseen environments in beta and delta; 20 frames), ``"coda_shift"`` (the same, initial
+            states in [2, 3]^2), ``"leads"`` (10 seen in alpha and gamma), ``"geps"`` (8 seen, 4 unseen further out, test horizon twice as long), ``"fnsda"`` (CoDA's on 40
+            frames, 100 training trajectories), ``"ncf"`` (as CoDA), ``"ncf_grid"`` (CoDA's seen
+            ones, unseen a grid of 51 x 51 over [0.25, 1.25]^2), ``"lotka_50"`` and ``"lotka_100"`` (as many seen, normal in
+            beta and delta), ``"lotka_17"`` (17 seen on two circles), ``"metaphysica"`` (800 seen in all four parameters, 200 beyond their range, one trajectory
             each; the first 33 of 100 frames on [0, 10] are observed; counts of individuals) or ``"metaphysica_ood"``
             (the same environments, all starting with a tenth of the prey).
     """

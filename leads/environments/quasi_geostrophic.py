@@ -10,6 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from leads.environments.arguments import whole
 from leads.environments.system import Grid, System
 from leads.errors import SettingsError, UnknownNameError
 from leads.integrators import check_finite, integrate_exponential
@@ -61,6 +62,7 @@ class PeriodicQG(System):
     strength, cutoff, filter_step = 23.6, 0.65 * math.pi, 1.0
 
     def __init__(self, size: int, length: float, unit: str, dissipation: Dissipation) -> None:
+        size = whole("size", size, 1)
         if size < 16 or size % 2:
             raise SettingsError(f"{type(self).__name__} needs an even grid of at least 16 points a side, got {size}.")
         if dissipation not in DISSIPATIONS:
@@ -116,6 +118,10 @@ class PeriodicQG(System):
 
     def simulate(self, x0: Tensor, p: Tensor, t: Tensor, *, refine: int = 1) -> Tensor:
         return self._flat(x0, p, lambda x, q: self._advance(x, q, t, self.step / refine))
+
+    def simulate_published(self, x0: Tensor, p: Tensor, t: Tensor) -> Tensor:
+        """As :meth:`simulate`: no generator of these data is published, and RK45 would need endless steps under the filter."""
+        return self.simulate(x0, p, t)
 
     def _advance(self, x0: Tensor, p: Tensor, t: Tensor, step: float) -> Tensor:
         """``(B, C, *X)``, ``(B, P)`` to ``(T, B, C, *X)`` by steps of at most ``step``."""

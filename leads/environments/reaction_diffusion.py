@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from leads.environments.arguments import whole
 from leads.environments.family import Box, Budget, EnvironmentFamily, choose_split, register
 from leads.environments.grid_system import GridSystem
 from leads.environments.system import Channel, Grid, Parameter, Term
-from leads.errors import SettingsError
 from leads.numerics.stencils import laplacian
 
 
@@ -40,8 +40,7 @@ class ReactionDiffusion(GridSystem):
     terms = (Term("diffusion", ("a", "b")), Term("reaction", ("k",)))
 
     def __init__(self, size: int = 32) -> None:
-        if size < 4:
-            raise SettingsError(f"The reaction-diffusion grid needs at least 4 cells a side, got {size}.")
+        size = whole("size", size, 4)
         self.grid = Grid((size, size), (2.0 / size, 2.0 / size), ("y", "x"))
 
     def rates(self, t: Tensor, x: Tensor, p: Tensor) -> Tensor:

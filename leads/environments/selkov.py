@@ -43,6 +43,17 @@ class Selkov(System):
     def sample_x0(self, n: int, generator: np.random.RandomState) -> Tensor:
         return torch.from_numpy(generator.uniform(0.0, 3.0, size=(n, 2)))
 
+    def diagnostics(self, x: Tensor, p: Tensor) -> dict[str, Tensor]:
+        """``total`` x + y, which changes at the rate ``b - x``; ``reaction`` ``(a + x^2) y``; and ``divergence`` of the flow,
+        ``2 x y - 1 - a - x^2``, the rate at which areas of states grow."""
+        adp, fructose = x.unbind(-1)
+        a = p[..., 0]
+        return {
+            "total": adp + fructose,
+            "reaction": (a + adp * adp) * fructose,
+            "divergence": 2 * adp * fructose - 1 - a - adp * adp,
+        }
+
 
 _SUPPLIES = np.concatenate([np.linspace(-1, -0.25, 7), np.linspace(-0.1, 0.1, 7), np.linspace(0.25, 1, 7)])
 

@@ -9,16 +9,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from leads.environments.arguments import points
 from leads.environments.family import Box, Budget, EnvironmentFamily, choose_split, register
 from leads.environments.system import Channel, Grid, Parameter, System
 from leads.environments.vorticity_flow import padded_forward, padded_inverse
-from leads.errors import SettingsError
+from leads.errors import DataError, SettingsError
 from leads.integrators import check_finite, integrate_exponential
 from leads.numerics.random_fields import random_field
 from leads.numerics.spectral import SpectralGrid
 
 #: Trajectories advanced together on a processor, so that they stay in its cache.
 TOGETHER = 2
+#: Wavelength in m of the initial elevation, and the wavenumber, relative to it, beyond which hardly any of it lies
+#: (three widths of its spectrum).
+EDDY, SHORTEST = 400e3, 1.9
 
 
 class ShallowWater(System):
@@ -49,24 +53,24 @@ class ShallowWater(System):
     """
 
     channels = (
-        Channel("u", "m/s", "eastward velocity"),
-        Channel("v", "m/s", "northward velocity"),
+        Channel("u", "m s-1", "eastward velocity"),
+        Channel("v", "m s-1", "northward velocity"),
         Channel("h", "m", "elevation of the surface"),
     )
     parameters = (
-        Parameter("f0", "1/s", -1.5e-4, 1.5e-4, "Coriolis parameter"),
+        Parameter("f0", "s-1", -1.5e-4, 1.5e-4, "Coriolis parameter"),
         Parameter("H", "m", 1.0, 10000.0, "mean depth"),
-        Parameter("A4", "m^4/s", 0.0, 1e13, "hyperviscosity"),
+        Parameter("A4", "m4 s-1", 0.0, 1e13, "hyperviscosity"),
     )
     gravity = 9.81
     balanced_f = 1e-4
     max_step = 600.0
 
     def __init__(self, size: int = 64, length: float = 1e6, beta: float = 0.0) -> None:
-        if size < 8 or size % 2 or not length > 0:
-            raise SettingsError(
-                f"Shallow water needs an even size >= 8 and a positive length, got {size} and {length}."
-            )
+        if not EDDY <= length < math.inf:
+            raise SettingsError(f"The box must hold an initial eddy of {EDDY:g} m, got length={length}.")
+        reason = f"initial eddies down to {EDDY / SHORTEST:g} m in a box of {length:g} m must be resolved"
+        size = points("size", size, SHORTEST * length / EDDY, 2, reason, even=True)
         self.grid = Grid((size, size), (length / size, length / size), ("y", "x"), unit="m")
         self.fourier = SpectralGrid((size, size), (length, length))
         # An odd number of points has exactly the modes below Nyquist.
@@ -129,7 +133,32 @@ class ShallowWater(System):
         )
 
     def simulate(self, x0: Tensor, p: Tensor, t: Tensor, *, refine: int = 1) -> Tensor:
+        """See :meth:`System.simulate`.
+
+        Raises:
+            DataError: an initial state with a dry spot, where ``h <= -H``.
+        """
+        self.check_refine(refine)
+        self.check_state(x0, leading=2)
+        self.check_parameters(p)
+        self.check_depth(x0, p)
         return self._flat(x0, p, lambda x, q: self._solve_waves(x, q, t, refine))
+
+    def check_depth(self, x: Tensor, p: Tensor) -> None:
+        """Raise :class:`DataError` unless there is water everywhere, in states ``(E, N, 3, Y, X)`` over depths of ``p``."""
+        if len(x) != len(p):
+            return
+        depth = p[:, 1, None].to(x) + x[:, :, 2].amin((-2, -1))
+        if bool((depth <= 0).any()):
+            e, n = (depth <= 0).nonzero()[0].tolist()
+            raise DataError(
+                f"Trajectory {n} of environment {e} starts with a dry spot: its surface lies {-float(depth[e, n]):.3g} m "
+                f"below the bottom at H = {float(p[e, 1]):g} m. Take a smaller elevation or deeper water."
+            )
+
+    def simulate_published(self, x0: Tensor, p: Tensor, t: Tensor) -> Tensor:
+        """As :meth:`simulate`: no generator of this system's data is published."""
+        return self.simulate(x0, p, t)
 
     def _solve_waves(self, x0: Tensor, p: Tensor, t: Tensor, refine: int) -> Tensor:
         chunk = max(1, len(x0) if x0.is_cuda else TOGETHER)
@@ -166,7 +195,7 @@ class ShallowWater(System):
         return into.resolve_conj().to(dtype), (vectors / size[:, :, None]).to(dtype), values.movedim(-1, 1).to(p)
 
     def sample_x0(self, n: int, generator: np.random.RandomState) -> Tensor:
-        peak = 2 * math.pi / 400e3
+        peak = 2 * math.pi / EDDY
         spectrum = lambda k: torch.exp(-(((k - peak) / (0.3 * peak)) ** 2))  # noqa: E731
         h = self.to_modes(random_field(self.fourier, spectrum, n, generator))
         g = self.kept
@@ -178,6 +207,13 @@ class ShallowWater(System):
     def invariant(self, x: Tensor, p: Tensor) -> Tensor:
         del p
         return x[..., 2, :, :].mean((-2, -1))
+
+    def spectrum(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Wavenumbers in rad/m, ``(bins,)``, and the isotropic spectrum of kinetic energy per mass, ``(..., bins)``, of
+        states ``(..., 3, Y, X)``: its sum times the distance of wavenumbers is half the variance of the velocity."""
+        g = self.fourier.to(x)
+        both = g.isotropic_spectrum(g.forward(x[..., :2, :, :])).sum(-2)
+        return g.bins, both / (2 * g.bins[0])
 
     def potential_vorticity(self, x: Tensor, p: Tensor) -> Tensor:
         """``(f + zeta) / (H + h)`` on the grid, shape ``(..., Y, X)``, in 1/(m s)."""

@@ -9,6 +9,7 @@ from itertools import groupby
 import torch
 from torch import Tensor
 
+from leads.environments.arguments import whole
 from leads.environments.system import Channel, Grid, System
 from leads.errors import SettingsError
 from leads.integrators import check_finite, integrate_exponential
@@ -47,11 +48,10 @@ class SpectralScalar(System):
     method = "krogstad4"
 
     def __init__(self, size: int, length: float, max_step: float, fine: int | None = None) -> None:
-        fine = size if fine is None else fine
-        if size < 8 or fine < size:
-            raise SettingsError(
-                f"{type(self).__name__} needs size >= 8 points and fine >= size, got size={size} and fine={fine}."
-            )
+        size = whole("size", size, 8)
+        fine = size if fine is None else whole("fine", fine, 8)
+        if fine < size:
+            raise SettingsError(f"{type(self).__name__} needs fine >= size, got size={size} and fine={fine}.")
         if not (0 < length < math.inf and 0 < max_step < math.inf):
             raise SettingsError(
                 f"{type(self).__name__} needs a positive length and max_step, got length={length} and "
@@ -88,6 +88,12 @@ class SpectralScalar(System):
         """``mass``, the mean of u, and ``momentum``, the mean of u^2 / 2."""
         del p
         return {"mass": x[..., 0, :].mean(-1), "momentum": 0.5 * x[..., 0, :].square().mean(-1)}
+
+    def spectrum(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Wavenumbers ``(bins,)`` and spectrum ``(..., bins)`` of states ``(..., 1, X)``, per wavenumber: its sum times the
+        distance of wavenumbers is half the variance of u."""
+        g = self.fourier.to(x)
+        return g.bins, g.isotropic_spectrum(g.forward(x[..., 0, :])) / (2 * g.bins[0])
 
     def _flux(self, g: SpectralGrid, p: Tensor) -> Tensor:
         """What the coefficients of u^2 are multiplied by, ``(..., *g.spectral_shape)``."""

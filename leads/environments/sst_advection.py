@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from leads.environments.arguments import whole
 from leads.environments.family import Box, Budget, EnvironmentFamily, choose_split, register
 from leads.environments.fourier_system import smooth_fields
 from leads.environments.grid_system import GridSystem
@@ -63,20 +64,19 @@ class SSTAdvection(GridSystem):
 
     channels = (Channel("temperature", "degC", "sea-surface temperature"),)
     parameters = (
-        Parameter("kappa", "m2/s", 0.0, 5000.0, "horizontal diffusivity"),
-        Parameter("eddies", "m/s", 0.0, 1.0, "root mean square speed of the eddies"),
-        Parameter("drift", "m/s", -0.2, 0.2, "eastward drift of the eddies"),
+        Parameter("kappa", "m2 s-1", 0.0, 5000.0, "horizontal diffusivity"),
+        Parameter("eddies", "m s-1", 0.0, 1.0, "root mean square speed of the eddies"),
+        Parameter("drift", "m s-1", -0.2, 0.2, "eastward drift of the eddies"),
         Parameter("phase", "rad", -2 * math.pi, 2 * math.pi, "zonal position of the eddies"),
-        Parameter("flow", "m/s", -1.0, 1.0, "uniform eastward flow"),
-        Parameter("relaxation", "1/s", 0.0, 2e-6, "rate of relaxation to the air"),
+        Parameter("flow", "m s-1", -1.0, 1.0, "uniform eastward flow"),
+        Parameter("relaxation", "s-1", 0.0, 2e-6, "rate of relaxation to the air"),
         Parameter("season", "K", 0.0, 15.0, "amplitude of the air's seasonal cycle"),
     )
     rtol, atol = 1e-9, 1e-9
     mean, contrast = 20.0, 3.0
 
     def __init__(self, size: int = 64, spacing: float = SPACING) -> None:
-        if size < 16:
-            raise SettingsError(f"The sea-surface grid needs at least 16 cells a side, got {size}.")
+        size = whole("size", size, 16, "eddies, two waves a side, and the initial field must be resolved")
         if not spacing > 0:
             raise SettingsError(f"The width of a cell must be positive, got {spacing:g} m.")
         self.grid = Grid((size, size), (spacing, spacing), ("y", "x"), "m")
@@ -128,6 +128,10 @@ class SSTAdvection(GridSystem):
             u = u + even[0] * cosine + odd[0] * sine
             v = v + even[1] * cosine + odd[1] * sine
         return u, v
+
+    def simulate_published(self, x0: Tensor, p: Tensor, t: Tensor) -> Tensor:
+        """As :meth:`simulate`: no generator of this system's data is published."""
+        return self.simulate(x0, p, t)
 
     def sample_x0(self, n: int, generator: np.random.RandomState) -> Tensor:
         assert self.grid is not None

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample, pad
 
+from leads.environments.arguments import whole
 from leads.environments.family import Box, Budget, EnvironmentFamily, choose_split, register
 from leads.environments.system import Channel, Grid, Parameter, System
 from leads.errors import DataError, SettingsError
@@ -54,8 +55,7 @@ class Turbulence(System):
     parameters = (Parameter("B", "1", 0.0, 1000.0, "buoyancy"),)
 
     def __init__(self, size: int = 64, gravity: float = 9.81, random_inlet: bool = False) -> None:
-        if size < 16:
-            raise SettingsError(f"The box needs at least 16 cells a side to hold its source, got {size}.")
+        size = whole("size", size, 16, "its source must be two cells wide")
         spacing = SIDE / size
         self.grid = Grid((size, size), (spacing, spacing), ("z", "x"), periodic=False)
         self.gravity, self.random_inlet = gravity, random_inlet

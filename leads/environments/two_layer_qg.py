@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from leads.environments.arguments import points
 from leads.environments.family import Box, Budget, EnvironmentFamily, choose_split, register
 from leads.environments.quasi_geostrophic import Dissipation, PeriodicQG
 from leads.environments.system import Channel, Parameter
@@ -95,7 +96,8 @@ class TwoLayerQG(PeriodicQG):
         speeds: tuple[float, float] = (0.17, 0.04),
         spin_up_days: float = 100.0,
     ) -> None:
-        super().__init__(size, length, "m", dissipation)
+        reason = "the initial flow, of six eddies a side, must be resolved by the 2/3 rule"
+        super().__init__(points("size", size, 6, 3, reason, even=True), length, "m", dissipation)
         self.f0 = f0
         self.reference = reference
         self.speeds = speeds

@@ -38,6 +38,10 @@ class VanDerPol(System):
         (mu,) = p.unbind(-1)
         return torch.stack([velocity, mu * (1 - position * position) * velocity - position], -1)
 
+    def simulate_published(self, x0: Tensor, p: Tensor, t: Tensor) -> Tensor:
+        """As :meth:`simulate`: no generator of this system's data is published."""
+        return self.simulate(x0, p, t)
+
     def sample_x0(self, n: int, generator: np.random.RandomState) -> Tensor:
         return torch.from_numpy(generator.uniform(-3.0, 3.0, size=(n, 2)))
 

@@ -9,6 +9,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from leads.environments.arguments import whole
 from leads.environments.system import Channel, Grid, System
 from leads.errors import DivergenceError, SettingsError
 from leads.integrators.each import integrate_each
@@ -24,8 +25,7 @@ class VorticityFlow(System):
     channels = (Channel("vorticity", "1/time", "vorticity"),)
 
     def __init__(self, size: int, length: float, axes: tuple[str, str]) -> None:
-        if size < 8:
-            raise SettingsError(f"{type(self).__name__} needs size >= 8 points a side, got {size}.")
+        size = whole("size", size, 8)
         self.grid = Grid((size, size), (length / size, length / size), axes)
         self.fourier = SpectralGrid((size, size), (length, length))
 
@@ -44,6 +44,25 @@ class VorticityFlow(System):
             "enstrophy": 0.5 * g.inner(zetah, zetah),
             "palinstrophy": -0.5 / s2 * g.inner(zetah, g.laplacian * zetah),
         }
+
+    def spectrum(self, x: Tensor, p: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Wavenumbers and isotropic energy spectrum.
+
+        Args:
+            x: states, shape ``(..., 1, *X)``.
+            p: parameters, shape ``(..., P)``, where they change the side of the box; without them it is that of ``grid``.
+
+        Returns:
+            Wavenumbers ``(bins,)`` (with ``p`` ``(..., bins)``), and the energy in each ring around them, over its width:
+            ``(..., bins)``, whose sum times that width is the ``energy`` of :meth:`diagnostics`.
+        """
+        g = self.fourier.to(x)
+        k = g.bins
+        energy = g.isotropic_spectrum((-g.inverse_laplacian).sqrt() * g.forward(x[..., 0, :, :])) / (2 * k[0])
+        if p is None:
+            return k, energy
+        scale = self.scale(p)[..., None]
+        return k / scale, energy * scale**3
 
 
 def padded_inverse(modes: Tensor, n: int) -> Tensor:
@@ -77,7 +96,7 @@ class DealiasedFlow(VorticityFlow):
 
     def __init__(self, size: int, length: float, fine: int) -> None:
         super().__init__(size, length, ("y", "x"))
-        if fine < size:
+        if whole("fine", fine, 1) < self.fourier.shape[0]:
             raise SettingsError(f"{type(self).__name__} needs fine >= size, got size {size} and fine {fine}.")
         self.fine = fine
         side = 2 * ((fine - 1) // 3) + 1

@@ -1,6 +1,7 @@
 """What models see: trajectories, their generation, and files of them."""
 
-from leads.trajectories.files import from_arrays, from_xarray, load, save, to_xarray
+from leads.trajectories.dataset import from_xarray
+from leads.trajectories.files import from_arrays, load, save, to_xarray
 from leads.trajectories.formats import read, write
 from leads.trajectories.generate import DataSplits, generate, simulate
 from leads.trajectories.stream import fresh_environments, stream, stream_sets

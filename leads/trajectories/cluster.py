@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
+from numbers import Integral
 from typing import Any, TypeVar
 
 from leads.errors import FileError, SettingsError
@@ -19,9 +20,13 @@ AHEAD = 3
 
 def check_workers(cluster: Any, workers: int | None) -> None:
     """Raise :class:`SettingsError` where ``workers`` counts nothing."""
-    if workers is not None and (cluster != "local" or workers < 1):
+    if workers is None:
+        return
+    whole = isinstance(workers, Integral) and not isinstance(workers, bool)
+    # A Client has its own idea of equality.
+    if not whole or workers < 1 or not isinstance(cluster, str) or cluster != "local":
         raise SettingsError(
-            f"workers={workers} counts the processes of cluster='local', at least one; got cluster={cluster!r}."
+            f"workers={workers!r} must count the processes of cluster='local', at least one; got cluster={cluster!r}."
         )
 
 

@@ -5,23 +5,23 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from leads.environments import Channel, Grid, Parameter
-from leads.errors import FileError, LeadsError, ShapeError
+from leads.environments import Channel, Parameter
+from leads.errors import FileError, LeadsError
 from leads.registry import nearest
+from leads.trajectories.dataset import FORMAT, LEAD, OBSERVED, about, from_xarray
+from leads.trajectories.grids import cell_centres
 from leads.trajectories.trajectories import Trajectories
 
 if TYPE_CHECKING:
     import xarray
 
-FORMAT = 1
-LEAD = ("environment", "trajectory", "time")
 SUFFIXES = (".nc", ".zarr")
 
 
@@ -70,7 +70,7 @@ def to_xarray(data: Trajectories) -> xarray.Dataset:
         attrs = {"units": channel.unit, "long_name": channel.long_name or channel.name, "channel": i}
         variables[channel.name] = ((*LEAD, *axes), data.states[:, :, :, i].cpu().numpy(), attrs)
         if data.mask is not None:
-            variables[f"{channel.name}_observed"] = ((*LEAD, *axes), data.mask[:, :, :, i].cpu().numpy().astype("int8"))
+            variables[channel.name + OBSERVED] = ((*LEAD, *axes), data.mask[:, :, :, i].cpu().numpy().astype("int8"))
     coordinates: dict[str, Any] = {"time": ("time", data.times.numpy(), {"long_name": "time"})}
     if data.parameters is not None:
         specs = data.parameter_specs or tuple(Parameter(f"parameter{i}") for i in range(data.parameters.shape[1]))
@@ -79,73 +79,11 @@ def to_xarray(data: Trajectories) -> xarray.Dataset:
             attrs |= {"valid_min": spec.low, "valid_max": spec.high}
             coordinates[spec.name] = ("environment", data.parameters[:, i].numpy(), attrs)
     if data.grid is not None:
-        for i, axis in enumerate(data.grid.axes):
+        for i, (axis, centres) in enumerate(zip(data.grid.axes, cell_centres(data), strict=True)):
             attrs = {"units": data.grid.unit, "spacing": data.grid.spacing[i], "periodic": int(data.grid.periodic)}
-            coordinates[axis] = (axis, data.grid.coordinates(i).numpy(), attrs)
+            coordinates[axis] = (axis, centres, attrs)
     attributes = {"leads_format": FORMAT, "provenance": json.dumps(data.attributes, default=str)}
     return xarray.Dataset(variables, coordinates, attributes)
-
-
-def from_xarray(dataset: xarray.Dataset) -> Trajectories:
-    """Trajectories from a dataset laid out as :func:`to_xarray` does.
-
-    Raises:
-        ShapeError: a dimension is missing; what is needed and what was found is said.
-    """
-    missing = [d for d in LEAD if d not in dataset.dims]
-    if missing:
-        raise ShapeError(
-            f"The dataset lacks the dimension(s) {', '.join(missing)}; it has {', '.join(map(str, dataset.dims)) or 'none'}. "
-            "Rename or expand them, e.g. dataset.expand_dims('environment')."
-        )
-    observed = {n for n in dataset.data_vars if str(n).endswith("_observed")}
-    names = [n for n in dataset.data_vars if n not in observed and set(LEAD) <= set(dataset[n].dims)]
-    if not names:
-        raise ShapeError(f"The dataset has no variable with the dimensions {LEAD}.")
-    names.sort(key=lambda n: dataset[n].attrs.get("channel", 0))
-    axes = tuple(str(d) for d in dataset[names[0]].dims if d not in LEAD)
-    order = (*LEAD, *axes)
-    stack = lambda keys: np.stack([dataset[k].transpose(*order).values for k in keys], 3)  # noqa: E731
-    mask = torch.from_numpy(stack([f"{n}_observed" for n in names]).astype(bool)) if observed else None
-    given = [c for c in dataset.coords if dataset[c].dims == ("environment",) and c != "environment"]
-    given.sort(key=lambda c: dataset[c].attrs.get("parameter", 0))
-    parameters = torch.from_numpy(np.stack([dataset[c].values for c in given], -1).astype("float64")) if given else None
-    specs = tuple(_parameter(str(c), dataset[c].attrs) for c in given)
-    channels = tuple(
-        Channel(str(n), dataset[n].attrs.get("units", "1"), dataset[n].attrs.get("long_name", "")) for n in names
-    )
-    states = stack(names)
-    if states.dtype.kind != "f":
-        states = states.astype("float64")
-    return Trajectories(
-        torch.from_numpy(np.ascontiguousarray(states)),
-        torch.from_numpy(np.array(dataset["time"].values, dtype="float64")),
-        parameters,
-        mask,
-        channels=channels,
-        parameter_specs=specs,
-        grid=_grid(dataset, axes),
-        attributes=json.loads(dataset.attrs.get("provenance", "{}")),
-    )
-
-
-def _parameter(name: str, attrs: dict[str, Any]) -> Parameter:
-    low, high = float(attrs.get("valid_min", -np.inf)), float(attrs.get("valid_max", np.inf))
-    return Parameter(name, attrs.get("units", "1"), low, high, attrs.get("long_name", ""))
-
-
-def _grid(dataset: xarray.Dataset, axes: tuple[str, ...]) -> Grid | None:
-    if not axes or not all(a in dataset.coords and "spacing" in dataset[a].attrs for a in axes):
-        return None
-    attrs = [dataset[a].attrs for a in axes]
-    spacing = tuple(float(a["spacing"]) for a in attrs)
-    return Grid(
-        tuple(dataset.sizes[a] for a in axes),
-        spacing,
-        axes,
-        attrs[0].get("units", "1"),
-        bool(attrs[0].get("periodic", 1)),
-    )
 
 
 def save(data: Trajectories, path: str | Path) -> Path:
@@ -189,11 +127,22 @@ def _replace_folder(new: Path, path: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def load(path: str | Path) -> Trajectories:
+def load(
+    path: str | Path,
+    *,
+    units: Mapping[str, str] | None = None,
+    periodic: bool | None = None,
+    ignore_grid: bool = False,
+) -> Trajectories:
     """Read what :func:`save` wrote, or any NetCDF or Zarr dataset of the same layout.
+
+    Args:
+        path: the file or store.
+        units, periodic, ignore_grid: what files of others do not say, see :func:`from_xarray`.
 
     Raises:
         FileError: the file is missing, truncated or of another format.
+        ShapeError, DataError, SettingsError: as :func:`from_xarray`.
     """
     import xarray
 
@@ -203,11 +152,11 @@ def load(path: str | Path) -> Trajectories:
         raise FileError(f"There is no dataset at {path}.")
     try:
         if path.suffix == ".nc":
-            with xarray.open_dataset(path, engine="h5netcdf") as dataset:
-                return from_xarray(dataset.load())
+            with xarray.open_dataset(path, engine="h5netcdf") as dataset, about(path):
+                return from_xarray(dataset.load(), units=units, periodic=periodic, ignore_grid=ignore_grid)
         check_complete(path)
-        with xarray.open_zarr(path, consolidated=False) as dataset:
-            return from_xarray(dataset.load())
+        with xarray.open_zarr(path, consolidated=False) as dataset, about(path):
+            return from_xarray(dataset.load(), units=units, periodic=periodic, ignore_grid=ignore_grid)
     except LeadsError:
         raise
     except Exception as error:  # the readers below raise dozens of types for damaged files

@@ -11,6 +11,7 @@ from math import ceil, prod
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -114,24 +115,38 @@ def settled(system: System, trajectories: int) -> System:
     return system
 
 
+def check_count(n: Any) -> int:
+    """The number of trajectories an environment, as a plain integer.
+
+    Raises:
+        SettingsError: it counts nothing.
+    """
+    if not _whole(n) or n < 0:
+        raise SettingsError(f"n_trajectories must be a whole number, no fewer than 0, got {n!r}.")
+    return int(n)
+
+
+def _whole(n: Any) -> bool:
+    return isinstance(n, int | np.integer) and not isinstance(n, bool)
+
+
 def chunk_shape(chunk: tuple[int, int] | int, job: Job) -> tuple[int, int]:
     environments, n = max(len(job.parameters), 1), max(job.n, 1)
-    if isinstance(chunk, int):
+    if _whole(chunk):
+        chunk = int(chunk)  # type: ignore[arg-type]
         if chunk < 1:
             raise SettingsError(f"A chunk needs at least one byte, got chunk={chunk}.")
         fit = max(chunk // job.bytes_each, 1)
         return (min(fit // n, environments), n) if fit >= n else (1, fit)
-    if len(chunk) != 2 or min(chunk) < 1:
-        raise SettingsError(f"A chunk is (environments, trajectories), each at least 1, or bytes; got {chunk}.")
-    return min(chunk[0], environments), min(chunk[1], n)
+    if not isinstance(chunk, tuple | list) or len(chunk) != 2 or not all(_whole(c) and c >= 1 for c in chunk):
+        raise SettingsError(f"A chunk is (environments, trajectories), each at least 1, or bytes; got {chunk!r}.")
+    return min(int(chunk[0]), environments), min(int(chunk[1]), n)
 
 
 def check(job: Job) -> None:
     """Everything that can be wrong before work starts."""
     if job.path.suffix != ".zarr":
         raise FileError(f"Sets are streamed to Zarr: the path must end in .zarr, got {job.path.name!r}.")
-    if job.n < 0:
-        raise SettingsError(f"A set has no fewer than 0 trajectories an environment, got {job.n}.")
     if job.dtype not in (torch.float32, torch.float64):
         raise SettingsError(f"States are kept as float32 or float64, got {job.dtype}.")
     if job.times.ndim != 1 or not len(job.times):

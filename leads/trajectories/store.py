@@ -16,13 +16,13 @@ from torch import Tensor
 
 from leads.errors import FileError
 from leads.trajectories.cache import write_whole
-from leads.trajectories.files import LEAD, to_xarray
+from leads.trajectories.dataset import BLOWN, LEAD, OBSERVED
+from leads.trajectories.files import to_xarray
 from leads.trajectories.job import SPUN, Job
 from leads.trajectories.trajectories import Trajectories
 
 #: Name of the journal of complete chunks, within an unfinished store.
 JOURNAL = ".journal"
-BLOWN = "blown_up_at"
 
 
 def create(job: Job, attributes: dict[str, Any], stream: dict[str, Any]) -> None:
@@ -163,7 +163,7 @@ def write_chunk(job: Job, environments: range, trajectories: range, states: Tens
     arrays = {name: states[:, :, :, i].numpy() for i, name in enumerate(names)}
     if job.mark:
         seen = torch.isfinite(states).numpy().astype("int8")
-        arrays |= {f"{name}_observed": seen[:, :, :, i] for i, name in enumerate(names)}
+        arrays |= {name + OBSERVED: seen[:, :, :, i] for i, name in enumerate(names)}
         arrays[BLOWN] = blown.numpy()
     e, n = (slice(r.start, r.stop) for r in (environments, trajectories))
     i, j = environments.start // job.chunk[0], trajectories.start // job.chunk[1]
@@ -207,7 +207,7 @@ def _add_marks(group: Any, job: Job) -> None:
     shape = (len(job.times), *job.system.state_shape[1:])
     for channel in job.system.channels:
         # Where nothing is hidden no file is written: one stands for all.
-        _array(group, job, f"{channel.name}_observed", (*LEAD, *axes), shape, torch.int8, 1, {})
+        _array(group, job, channel.name + OBSERVED, (*LEAD, *axes), shape, torch.int8, 1, {})
     name = "time from which on the trajectory is not finite; NaN where it is throughout"
     _array(group, job, BLOWN, LEAD[:2], (), torch.float64, np.nan, {"long_name": name})
 

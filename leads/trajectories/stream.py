@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import hashlib
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from leads.environments import EnvironmentFamily, System
-from leads.errors import UnknownNameError
+from leads.errors import SettingsError, UnknownNameError
 from leads.registry import nearest
 from leads.trajectories import store
 from leads.trajectories.chunks import make_chunk, prepare
 from leads.trajectories.cluster import Runner, check_workers, connected, runner
-from leads.trajectories.generate import FIDELITIES, SEEDS, plan, provenance
-from leads.trajectories.job import Job, check, check_disk, chunk_shape, compare, identity, settled
+from leads.trajectories.generate import FIDELITIES, SEEDS, _real, plan, provenance
+from leads.trajectories.job import Job, check, check_count, check_disk, chunk_shape, compare, identity, settled
+from leads.trajectories.progress import progress_bar
+from leads.trajectories.seeds import check_seed
 from leads.version import __version__
 
 ON_BLOWUP = ("raise", "mark")
@@ -29,13 +29,14 @@ ON_BLOWUP = ("raise", "mark")
 CHUNK = 2**22
 #: Where the seeds of fresh environments begin: no initial state is drawn from the same stream.
 _ENVIRONMENTS = 3_000_000_000
+_MAKE = "leads.make('lotka_volterra') makes a family, and its .system is a System."
 
 
 def stream(
     source: EnvironmentFamily | System,
-    parameters: Tensor,
+    parameters: Tensor | ArrayLike,
     n_trajectories: int,
-    times: Tensor,
+    times: Tensor | ArrayLike,
     path: str | Path,
     *,
     seed: int = 0,
@@ -62,11 +63,11 @@ def stream(
 
     Args:
         source: a family, which says whether environments share their initial states, or a system, whose do.
-        parameters: shape ``(E, P)``.
+        parameters: shape ``(E, P)``; arrays and lists are converted, here and for ``times``.
         n_trajectories: N, in each environment.
         times: shape ``(T,)``, strictly increasing.
         path: of the store, ending in ``.zarr``; on a cluster, in a folder that all workers share.
-        seed: of the initial states.
+        seed: of the initial states, from 0 to 999.
         set: ``"train"``, ``"valid"``, ``"test"``, ``"adapt"`` or ``"adapt_test"``: the range of seeds of initial
             states, as for :func:`leads.generate`.
         fidelity: see :func:`leads.generate`.
@@ -120,6 +121,8 @@ def stream_sets(
     Returns:
         The paths of ``train``, ``valid``, ``test``, ``adapt`` and ``adapt_test``.
     """
+    if not isinstance(family, EnvironmentFamily):
+        raise SettingsError(f"stream_sets needs a family, got {family!r}. {_MAKE}")
     cluster, workers, progress = (settings.pop(name, None) for name in ("cluster", "workers", "progress"))
     paths = {name: Path(folder) / f"{name}.zarr" for name in SEEDS}
     begun = [
@@ -138,7 +141,10 @@ def fresh_environments(
     Its unseen environments stay, so that methods are tested on the same ones. ``seed`` names the draw: with a larger
     ``n`` the first environments stay what they were.
     """
-    return replace(family, seen=family.sample(n, distribution, np.random.RandomState(_ENVIRONMENTS + seed)))
+    if not isinstance(family, EnvironmentFamily):
+        raise SettingsError(f"fresh_environments needs a family, got {family!r}. {_MAKE}")
+    generator = np.random.RandomState(_ENVIRONMENTS + check_seed(seed))
+    return replace(family, seen=family.sample(n, distribution, generator))
 
 
 @dataclass(frozen=True)
@@ -154,9 +160,9 @@ class _Begun:
 
 def _begin(
     source: EnvironmentFamily | System,
-    parameters: Tensor,
+    parameters: Tensor | ArrayLike,
     n_trajectories: int,
-    times: Tensor,
+    times: Tensor | ArrayLike,
     path: str | Path,
     *,
     seed: int,
@@ -168,8 +174,13 @@ def _begin(
     attributes: dict[str, Any] | None = None,
 ) -> _Begun:
     """Check all that can be checked before work starts; nothing is written."""
+    if not isinstance(source, EnvironmentFamily | System):
+        raise SettingsError(f"stream needs a family or a System, got {source!r}. {_MAKE}")
     family = source if isinstance(source, EnvironmentFamily) else None
     system = source.system if isinstance(source, EnvironmentFamily) else source
+    parameters, times, seed = _tensor("parameters", parameters), _tensor("times", times), check_seed(seed)
+    system.check_parameters(parameters)
+    n_trajectories = check_count(n_trajectories)
     for given, known, what in ((fidelity, FIDELITIES, "fidelity"), (set, SEEDS, "set"), (on_blowup, ON_BLOWUP, "way")):
         if given not in known:
             raise UnknownNameError(f"No {what} is named {given!r}. {nearest(str(given), known)}")
@@ -207,6 +218,12 @@ def _begin(
     return _Begun(job, {**origin, **(attributes or {}), "content": content}, kept, False, False)
 
 
+def _tensor(name: str, values: Any) -> Tensor:
+    # Torch does not take arrays of negative strides.
+    own: Any = values.copy() if isinstance(values, np.ndarray) else values
+    return _real(name, own)
+
+
 def _fill(sets: list[_Begun], cluster: Any, workers: int | None, progress: bool | None) -> None:
     """Make what is missing in the stores of several sets."""
     check_workers(cluster, workers)
@@ -230,23 +247,9 @@ def _fill_one(job: Job, run: Runner[Job], progress: bool | None) -> None:
         if job.shared and type(job.system).spin_up is not System.spin_up:
             for _ in run(prepare, job, [(0, j) for j in sorted({j for _, j in todo})]):
                 pass
-        with _bar(job, len(todo), progress) as advance:
+        done = len(job.chunks) - len(todo)
+        with progress_bar(job.path.name, len(job.chunks), "chunks", done, progress) as advance:
             for item, blown in run(make_chunk, job, todo):
                 book.mark(*item, blown)
                 advance()
         store.finish(job.path)
-
-
-@contextmanager
-def _bar(job: Job, todo: int, progress: bool | None) -> Iterator[Any]:
-    """A function that says that one more chunk is complete."""
-    if not (sys.stderr.isatty() if progress is None else progress):
-        yield lambda: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("chunks"))
-    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as bar:
-        task = bar.add_task(job.path.name, total=len(job.chunks), completed=len(job.chunks) - todo)
-        yield lambda: bar.advance(task)

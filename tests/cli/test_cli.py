@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
@@ -109,7 +110,14 @@ def test_a_sweep_that_fails_is_one_message_too(override: str, tmp_path: Path) ->
         (["generate", "lotka_volterra", "--out", "x", "--fidelity", "exat"], "Did you mean 'exact'"),
         (["generate", "lotka_volterra", "--out", "/dev/null/x"], "Could not write"),
         (["generate", "lotka_volterra", "--out", "/dev/null/x", "--zarr"], "Could not begin"),
-        (["generate", "lotka_volterra", "--out", "x", "--cluster", "local"], "add --zarr"),
+        (["generate", "lotka_volterra", "--out", "x", "--chunk", "1000"], "add --zarr"),
+        (["generate", "lotka_volterra", "--out", "x", "cluster=local", "workers=two"], "workers='two'"),
+        (["generate", "lotka_volterra", "--out", "x", "cluster=5"], "got 5"),
+        (["generate", "lotka_volterra", "--out", "x", "--seed", "1000"], "0 to 999"),
+        (["generate", "lotka_volterra", "--out", "x", "--zarr", "--seed", "-1"], "seed=-1"),
+        (["generate", "gray_scott", "size=abc", "--out", "x"], "size"),
+        (["generate", "gray_scott", "size=2.5", "--out", "x"], "size"),
+        (["generate", "kolmogorov", "size=abc", "--out", "x"], "size"),
         (["generate", "lotka_volterra", "--out", "x", "--distribution", "outside"], "--environments 100"),
         (["generate", "lotka_volterra", "--out", "x", "--environments", "0"], "n >= 1"),
         (["generate", "lotka_volterra", "--out", "x", "--zarr", "--workers", "2"], "cluster='local'"),
@@ -148,6 +156,46 @@ def test_generate_takes_arguments_of_the_family(tmp_path: Path) -> None:
 
     assert CliRunner().invoke(app, ["generate", "lotka_volterra", "split=leads", "--out", str(tmp_path)]).exit_code == 0
     assert load(tmp_path / "train.nc").states.shape == (10, 1, 20, 2)
+
+
+def test_a_cluster_implies_zarr(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from leads import trajectories
+
+    calls = []
+
+    def streamed(*args: object, **settings: object) -> dict[str, Path]:
+        calls.append(settings)
+        return {}
+
+    monkeypatch.setattr(trajectories, "stream_sets", streamed)
+    for given in (["cluster=local"], ["--cluster", "local"]):
+        done = CliRunner().invoke(app, ["generate", "lotka_volterra", *given, "--out", str(tmp_path)])
+        assert done.exit_code == 0, done.output
+    assert [c["cluster"] for c in calls] == ["local", "local"]
+    assert "which a cluster implies" in " ".join(CliRunner().invoke(app, ["generate", "--help"]).output.split())
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_generate_shows_its_progress_on_a_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import leads
+    from leads.trajectories import load
+
+    want = leads.generate(leads.make("lotka_volterra"))
+    for screen in (Terminal(), io.StringIO()):
+        monkeypatch.setattr(sys, "stderr", screen)
+        monkeypatch.setattr(sys, "argv", ["leads", "generate", "lotka_volterra", "--out", str(tmp_path)])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        assert not stopped.value.code
+        assert ("5/5" in screen.getvalue() and "sets" in screen.getvalue()) is screen.isatty()
+    for name in ("train", "valid", "test", "adapt", "adapt_test"):
+        got = load(tmp_path / f"{name}.nc")
+        assert bool((got.states == getattr(want, name).states).all())
+        assert got.attributes == getattr(want, name).attributes
 
 
 def test_convert(tmp_path: Path, refused) -> None:  # type: ignore[no-untyped-def]

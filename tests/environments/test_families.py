@@ -160,7 +160,7 @@ def test_frames_are_an_argument_of_every_family() -> None:
 
 
 def test_bad_values_are_settings_errors(lotka: EnvironmentFamily) -> None:
-    with pytest.raises(SettingsError, match="cannot be made"):
+    with pytest.raises(SettingsError, match="whole number of at least 10"):
         leads.make("gray_scott", size="abc")
     for split in (3, None, ["coda"]):
         with pytest.raises(UnknownNameError, match="has no split"):

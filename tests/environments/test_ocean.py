@@ -83,7 +83,7 @@ def test_a_small_perturbation_grows_as_the_eigenvalue_says(p: tuple[float, ...])
 @pytest.mark.parametrize("kind", ["barotropic", "baroclinic"])
 def test_two_layer_rossby_waves(kind: str) -> None:
     beta, rd, delta = 1.5e-11, 15e3, 0.25
-    system, p = TwoLayerQG(16, "none"), wide(beta, rd, delta, 0.0, 0.0)
+    system, p = TwoLayerQG(20, "none"), wide(beta, rd, delta, 0.0, 0.0)
     k, l = 2 * 2 * math.pi / 1e6, 3 * 2 * math.pi / 1e6  # noqa: E741
     k2 = k**2 + l**2
     omega = -beta * k / (k2 + (rd**-2 if kind == "baroclinic" else 0))
@@ -454,7 +454,7 @@ def test_spin_up_does_not_depend_on_the_batch_and_keeps_the_flow_alive() -> None
 
 
 def test_gyre_spin_up_parts_the_draws() -> None:
-    system = DoubleGyre(12, 2.5e5, spin_up_days=(30.0, 10.0))
+    system = DoubleGyre(16, 2.5e5, spin_up_days=(30.0, 10.0))
     x = system.sample_x0(2, np.random.RandomState(0))
     y = system.spin_up(x)
     assert float((y[0] - y[1]).norm()) > 0
@@ -462,11 +462,11 @@ def test_gyre_spin_up_parts_the_draws() -> None:
 
 
 def test_bad_input() -> None:
-    with pytest.raises(SettingsError, match="even grid of at least 16"):
+    with pytest.raises(SettingsError, match="at least 20"):
         TwoLayerQG(15)
     with pytest.raises(SettingsError, match="at least 48"):
         BarotropicQG(32)
-    with pytest.raises(SettingsError, match="at least 8"):
+    with pytest.raises(SettingsError, match="at least 16"):
         DoubleGyre(4)
     with pytest.raises(UnknownNameError, match="hyperviscosity"):
         TwoLayerQG(32, "hyperviscous")  # type: ignore[arg-type]

@@ -134,7 +134,12 @@ def test_float32_and_vmap(name: str) -> None:
 #: family, split, seen, unseen, frames, test frames, train, test, adapt, distance of frames
 SPLITS = [
     ("lotka_volterra", "fnsda", 9, 4, 40, 40, 100, 50, 1, 0.5),
-    ("lotka_volterra", "ncf", 9, 2601, 20, 20, 4, 32, 1, 0.5),
+    ("lotka_volterra", "coda_shift", 9, 4, 20, 20, 4, 32, 1, 0.5),
+    ("lotka_volterra", "ncf", 9, 4, 20, 20, 4, 32, 1, 0.5),
+    ("lotka_volterra", "ncf_grid", 9, 2601, 20, 20, 4, 32, 1, 0.5),
+    ("lotka_volterra", "lotka_50", 50, 4, 20, 20, 4, 32, 1, 0.5),
+    ("lotka_volterra", "lotka_100", 100, 4, 20, 20, 4, 32, 1, 0.5),
+    ("lotka_volterra", "lotka_17", 17, 4, 20, 20, 4, 32, 1, 0.5),
     ("lotka_volterra", "metaphysica", 800, 200, 33, 100, 1, 1, 1, 10 / 99),
     ("glycolytic_oscillator", "coda", 9, 4, 20, 20, 32, 32, 1, 0.05),
     ("glycolytic_oscillator", "coda_1", 9, 4, 20, 20, 32, 32, 1, 0.05),
@@ -190,8 +195,19 @@ def test_published_values() -> None:
     np.testing.assert_allclose(coda[:, 1] ** 2, 0.98)
     np.testing.assert_allclose(leads.make("pendulum", split="ncf").unseen[:, 1] ** 2, (10.25, 14.75))
     np.testing.assert_allclose(leads.make("pendulum", split="aphynity").seen, [[0.2, np.pi / 3, 0, 0]])
-    grid = leads.make("lotka_volterra", split="ncf").unseen
+    grid = leads.make("lotka_volterra", split="ncf_grid").unseen
     np.testing.assert_allclose(grid[:, 1].unique(), np.linspace(0.25, 1.25, 51))
+    for split in ("ncf", "coda_shift"):
+        assert torch.equal(leads.make("lotka_volterra", split=split).unseen, leads.make("lotka_volterra").unseen)
+    fifty, hundred = (leads.make("lotka_volterra", split=f"lotka_{n}").seen[:, (1, 3)] for n in (50, 100))
+    assert torch.equal(fifty, hundred[:50])
+    np.testing.assert_allclose(hundred.mean(0), 0.75, atol=4 * 0.15 / 10)
+    np.testing.assert_allclose(hundred.std(0), 0.15, rtol=0.25)
+    circles = leads.make("lotka_volterra", split="lotka_17").seen[:, (1, 3)]
+    middles = torch.tensor([[0.75, 0.75], [1.25, 0.75]], dtype=torch.float64)
+    nearest = (circles[:, None] - middles).norm(dim=-1).amin(1).numpy()
+    np.testing.assert_allclose(np.sort(nearest), [0, 0] + [0.25] * 15, atol=1e-12)
+    assert len({tuple(row) for row in circles.round(decimals=9).tolist()}) == 17
 
 
 METAPHYSICA = {
@@ -219,6 +235,7 @@ def test_environments_drawn_from_ranges(name: str) -> None:
     ("name", "split", "low", "high"),
     [
         ("lotka_volterra", "coda", (1, 1), (2, 2)),
+        ("lotka_volterra", "coda_shift", (2, 2), (3, 3)),
         ("lotka_volterra", "metaphysica", (1000, 10), (2000, 20)),
         ("lotka_volterra", "metaphysica_ood", (100, 10), (200, 20)),
         (

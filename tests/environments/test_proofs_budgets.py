@@ -91,7 +91,7 @@ def test_navier_stokes() -> None:
 def test_kolmogorov() -> None:
     n, end = 48, 1.0
     nu, side, force, mu = 5e-3, 0.75 * math.pi, 1.0, 0.1
-    s, k = Spectrum(n, side), 8 * math.pi / side
+    s, k = Spectrum(n, side), 4 * math.pi / side
     system = Kolmogorov(n, 64, closure=0.0)
     system.rtol, system.atol = 1e-10, 1e-12
     zeta = solved(system, 3 * smooth(n, 1)[None], (nu, side, force, mu), end)[:, 0]

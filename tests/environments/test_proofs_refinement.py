@@ -39,7 +39,7 @@ def navier_stokes(n: int) -> Tensor:
 
 
 def kolmogorov(n: int) -> Tensor:
-    system = Kolmogorov(n, n, waves=2, closure=0.0)
+    system = Kolmogorov(n, n, closure=0.0)
     system.rtol, system.atol = 1e-11, 1e-12
     return last(system, waves(n)[None], (1e-1, math.pi, 1.0, 0.1), 1.0)
 
@@ -62,9 +62,9 @@ def barotropic_qg(n: int) -> Tensor:
     ("solve", "sizes"),
     [
         (navier_stokes, (16, 32, 64)),
-        (kolmogorov, (16, 32, 64)),
+        (kolmogorov, (40, 80)),
         (shallow_water, (16, 32, 64)),
-        (two_layer_qg, (16, 32, 64)),
+        (two_layer_qg, (32, 64)),
         (barotropic_qg, (48, 96)),
     ],
     ids=lambda v: getattr(v, "__name__", ""),

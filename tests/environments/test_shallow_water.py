@@ -182,5 +182,5 @@ def test_family_and_bad_input() -> None:
     with pytest.raises(UnknownNameError, match="ours"):
         leads.make("shallow_water", split="our")
     for size in (6, 33):
-        with pytest.raises(SettingsError, match="even size >= 8"):
+        with pytest.raises(SettingsError, match="size must be"):
             leads.make("shallow_water", size=size)

@@ -116,7 +116,7 @@ def test_bad_input() -> None:
         KuramotoSivashinsky(64, fine=32)
     with pytest.raises(SettingsError, match="positive length and max_step"):
         KortewegDeVries(64, max_step=0.0)
-    with pytest.raises(SettingsError, match="size >= 8"):
+    with pytest.raises(SettingsError, match="at least 25"):
         CombinedEquation(4)
     with pytest.raises(UnknownNameError, match="Did you mean 'cosine'"):
         KortewegDeVries(64, initial="cosin")  # type: ignore[arg-type]

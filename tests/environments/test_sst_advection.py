@@ -163,7 +163,7 @@ def test_initial_states_and_split() -> None:
 
 
 def test_bad_input() -> None:
-    with pytest.raises(SettingsError, match="at least 16 cells"):
+    with pytest.raises(SettingsError, match="at least 16"):
         leads.make("sst_advection", size=8)
     with pytest.raises(SettingsError, match="must be positive"):
         SSTAdvection(16, 0.0)

@@ -126,7 +126,7 @@ def test_family_and_bad_input() -> None:
     x0 = family.system.sample_x0(1, np.random.RandomState(0))[None]
     with pytest.raises(DataError, match="whole steps"):
         family.system.simulate(x0, family.seen[:1], frames(0, 0.5))
-    with pytest.raises(SettingsError, match="16 cells"):
+    with pytest.raises(SettingsError, match="at least 16"):
         leads.make("turbulence", size=8)
     with pytest.raises(UnknownNameError, match="dyad"):
         leads.make("turbulence", split="dyadd")

@@ -549,9 +549,8 @@ def test_nan_in_labelled_files(tmp_path: Path) -> None:
     import xarray
 
     grid = {"time": data.times.numpy()}
-    xarray.Dataset({"u": (("environment", "trajectory", "time"), states[..., 0].numpy())}, grid).to_netcdf(
-        tmp_path / "a.nc", engine="h5netcdf"
-    )
+    values = (("environment", "trajectory", "time"), states[..., 0].numpy(), {"units": "m"})
+    xarray.Dataset({"u": values}, grid).to_netcdf(tmp_path / "a.nc", engine="h5netcdf")
     with pytest.raises(DataError, match="trajectory 2, frame 1"):
         read(tmp_path / "a.nc")
     assert (~read(tmp_path / "a.nc", mask_nan=True).mask).nonzero().tolist() == [[0, 2, 1, 0]]

@@ -256,6 +256,30 @@ def test_what_no_solver_sees_is_marked_too(tmp_path: Path, monkeypatch: pytest.M
     )
 
 
+class Stiff(Square):
+    """x' = -1000 p x: x(t) = x0 exp(-1000 p t), at the cost of steps of about 6 / (1000 p)."""
+
+    def rhs(self, t: torch.Tensor, x: torch.Tensor, p: torch.Tensor) -> torch.Tensor:
+        return -1000 * p * x
+
+
+def test_a_trajectory_without_headway_is_marked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("leads.integrators.each.MOST_ATTEMPTS", 100)
+    p = torch.tensor([[0.0], [10.0]], dtype=torch.float64)
+    with pytest.raises(DivergenceError, match=r"Trajectory \d of environment 1 \(p = 10\) of Stiff") as caught:
+        stream(Stiff(), p, 2, TIMES, tmp_path / "a.zarr")
+    assert 0 < caught.value.time < float(TIMES[1])
+    path = stream(Stiff(), p, 2, TIMES, tmp_path / "b.zarr", on_blowup="mark", dtype=torch.float64)
+    ends = xarray.open_zarr(path, consolidated=False)["blown_up_at"].values
+    assert np.isnan(ends[0]).all()
+    assert ((ends[1] > 0) & (ends[1] < float(TIMES[1]))).all()
+    data = load(path)
+    assert data.mask is not None
+    assert bool(data.mask[0].all())
+    assert data.mask[1, :, :, 0].tolist() == [[True] + [False] * 4] * 2
+    torch.testing.assert_close(data.states[0], X0[:, None, None].expand(2, 5, 1), rtol=1e-12, atol=0)
+
+
 def test_a_full_disk_is_seen_before_work(
     lotka: EnvironmentFamily, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -314,8 +338,20 @@ def test_a_disk_that_fills_up_on_the_way(
         ({"dtype": torch.float16}, SettingsError, "float32 or float64"),
         ({"seed": -1}, SettingsError, "seed=-1"),
         ({"seed": 5000, "set": "test"}, SettingsError, "0 to 999"),
+        ({"seed": 1000}, SettingsError, "0 to 999"),
+        ({"seed": "a"}, SettingsError, "seed='a'"),
         ({"n_trajectories": -1}, SettingsError, "fewer than 0"),
+        ({"n_trajectories": 2.5}, SettingsError, "whole number.*2.5"),
+        ({"n_trajectories": True}, SettingsError, "whole number"),
+        ({"parameters": "many"}, DataError, "parameters must be a tensor or an array"),
+        ({"parameters": np.ones(4)}, ShapeError, r"\(E, 4\)"),
+        ({"times": ["a"]}, DataError, "times must be a tensor or an array"),
+        ({"times": 3.0}, ShapeError, r"\(T,\)"),
+        ({"chunk": 2.5}, SettingsError, "got 2.5"),
+        ({"chunk": (1, 2.5)}, SettingsError, "at least 1"),
         ({"workers": 2}, SettingsError, "cluster='local'"),
+        ({"workers": "two", "cluster": "local"}, SettingsError, "workers='two'"),
+        ({"workers": 1.5, "cluster": "local"}, SettingsError, "workers=1.5"),
     ],
 )
 def test_bad_input_is_refused_before_work(
@@ -326,6 +362,25 @@ def test_bad_input_is_refused_before_work(
     with pytest.raises(error, match=message):
         stream(lotka, **call)  # type: ignore[arg-type]
     assert not list(tmp_path.iterdir())
+
+
+def test_arrays_are_taken_as_tensors_are(lotka: EnvironmentFamily, tmp_path: Path) -> None:
+    want = stream(lotka, lotka.seen, 1, lotka.times, tmp_path / "a.zarr")
+    seen, times = lotka.seen.numpy()[::-1].copy()[::-1], lotka.times.tolist()  # of negative stride
+    got = stream(lotka, seen, np.int64(1), times, tmp_path / "b.zarr", seed=np.int64(0))  # type: ignore[arg-type]
+    assert torch.equal(load(got).states, load(want).states)
+    assert load(got).attributes == load(want).attributes
+
+
+def test_what_is_no_family(lotka: EnvironmentFamily, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"needs a family or a System, got 'gray_scott'.*leads\.make"):
+        stream("gray_scott", lotka.seen, 1, lotka.times, tmp_path / "a.zarr")  # type: ignore[arg-type]
+    with pytest.raises(SettingsError, match="stream_sets needs a family"):
+        stream_sets(lotka.system, tmp_path)  # type: ignore[arg-type]
+    with pytest.raises(SettingsError, match="fresh_environments needs a family"):
+        fresh_environments("gray_scott", 3)  # type: ignore[arg-type]
+    with pytest.raises(SettingsError, match="0 to 999"):
+        fresh_environments(lotka, 3, seed=1000)
 
 
 def test_initial_states_beyond_a_seeds_range_are_said(
@@ -366,6 +421,54 @@ def test_without_distributed(lotka: EnvironmentFamily, tmp_path: Path, monkeypat
     with pytest.raises(SettingsError, match=r"leads-dynamics\[cluster\]"):
         stream(lotka, lotka.seen, 1, lotka.times, tmp_path / "a.zarr", cluster="local")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(importlib.util.find_spec("distributed") is None, reason="needs the extra 'cluster'")
+def test_workers_that_die_are_explained(
+    lotka: EnvironmentFamily, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A scheduler's answer once every worker that tried a chunk has died, from a client that dies at the second."""
+    import distributed
+
+    from leads.trajectories import cluster
+
+    class Future:
+        def __init__(self, work: object) -> None:
+            self.work = work
+
+        def result(self) -> int:
+            if len(submitted) > 1 and self is submitted[1]:
+                raise distributed.KilledWorker("chunk", namedtuple("worker", "address")("tcp://here"), 3)
+            return self.work()  # type: ignore[operator, no-any-return]
+
+    class Client:
+        def scatter(self, job: object, broadcast: bool) -> object:
+            return job
+
+        def submit(self, function: object, *args: object, pure: bool) -> Future:
+            submitted.append(Future(lambda: function(*args)))  # type: ignore[operator]
+            return submitted[-1]
+
+        def nthreads(self) -> dict[str, int]:
+            return {"here": 1}
+
+        def cancel(self, futures: list[Future]) -> None:
+            cancelled.extend(futures)
+
+    class Completed(list):  # type: ignore[type-arg]
+        add = list.append
+
+    submitted: list[Future] = []
+    cancelled: list[Future] = []
+    monkeypatch.setattr(distributed, "as_completed", Completed)
+    call, run = (lotka, lotka.seen, 1, lotka.times, tmp_path / "a.zarr"), cluster.runner(Client())
+    with monkeypatch.context() as patch:
+        patch.setattr(sys.modules["leads.trajectories.stream"], "runner", lambda client: run)
+        with pytest.raises(SettingsError, match=r"Workers died again and again.*tcp://here.*kept.*smaller chunk"):
+            stream(*call, chunk=(2, 1))
+    assert submitted[1] in cancelled
+    assert (tmp_path / "a.zarr" / JOURNAL).read_text() == "0 0 0\n"
+    assert torch.equal(load(stream(*call)).states, generate(small(lotka), cache=False).train.states[:, :1])
 
 
 @pytest.mark.skipif(importlib.util.find_spec("distributed") is None, reason="needs the extra 'cluster'")

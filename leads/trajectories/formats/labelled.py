@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from leads.errors import FileError, LeadsError, ShapeError
-from leads.trajectories.files import LEAD, check_complete, from_xarray, save
+from leads.errors import FileError, LeadsError
+from leads.trajectories.dataset import LEAD, OBSERVED, about, check_dimensions, from_xarray, sort_variables
+from leads.trajectories.files import check_complete, save
 from leads.trajectories.formats.format import Format, Source, formats
+from leads.trajectories.times import times_of
 from leads.trajectories.trajectories import Trajectories
 
 if TYPE_CHECKING:
@@ -24,23 +26,25 @@ class Labelled(Format):
     def recognises(self, path: Path) -> bool:
         return path.suffix in self.suffixes
 
-    def inspect(self, path: Path) -> Source:  # type: ignore[override]
-        """Inspect a file; it has no settings."""
-        with _opened(path) as dataset:
-            missing = [d for d in LEAD if d not in dataset.dims]
-            if missing:
-                raise ShapeError(
-                    f"{path} lacks the dimension(s) {', '.join(missing)}; it has {', '.join(map(str, dataset.dims))}."
-                )
-            one = {d: slice(0, 1) for d in LEAD}
-            head, _ = _trajectories(dataset.isel(one))
+    def inspect(  # type: ignore[override]
+        self,
+        path: Path,
+        units: Mapping[str, str] | None = None,
+        periodic: bool | None = None,
+        ignore_grid: bool = False,
+    ) -> Source:
+        """Inspect a file; for the settings, what files of others do not say, see :func:`leads.trajectories.from_xarray`."""
+        settings = {"units": units, "periodic": periodic, "ignore_grid": ignore_grid}
+        with _opened(path) as dataset, about(path):
+            check_dimensions(dataset)
+            head, _ = _trajectories(dataset.isel({d: slice(0, 1) for d in LEAD}), settings)
             sizes = tuple(dataset.sizes[d] for d in LEAD)
-            times = np.asarray(dataset["time"].values, dtype="float64")
-            parameters = _trajectories(dataset.isel(trajectory=[0], time=[0]))[0].parameters
+            times, _ = times_of(dataset["time"])
+            parameters = _trajectories(dataset.isel(trajectory=[0], time=[0]), settings)[0].parameters
 
         def load(e: np.ndarray, n: np.ndarray, k: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-            with _opened(path) as dataset:
-                part, masked = _trajectories(dataset.isel(dict(zip(LEAD, (e, n, k), strict=True))))
+            with _opened(path) as dataset, about(path):
+                part, masked = _trajectories(dataset.isel(dict(zip(LEAD, (e, n, k), strict=True))), settings)
             return part.states.numpy(), part.mask.numpy() if masked and part.mask is not None else None
 
         return Source(
@@ -74,14 +78,13 @@ class Zarr(Labelled):
     suffixes: ClassVar[tuple[str, ...]] = (".zarr",)
 
 
-def _trajectories(part: xarray.Dataset) -> tuple[Trajectories, bool]:
+def _trajectories(part: xarray.Dataset, settings: dict[str, Any]) -> tuple[Trajectories, bool]:
     """A part of the data set, and whether it came with a mask; without one, NaNs are left to the caller to judge."""
     part = part.load()
-    names = [str(n) for n in part.data_vars]
-    masked = any(n.endswith("_observed") for n in names)
+    names, masked, _ = sort_variables(part)
     if not masked:
-        part = part.assign({f"{n}_observed": np.isfinite(part[n]) for n in names if set(LEAD) <= set(part[n].dims)})
-    return from_xarray(part), masked
+        part = part.assign({n + OBSERVED: np.isfinite(part[n]) for n in names})
+    return from_xarray(part, **settings), bool(masked)
 
 
 @contextmanager

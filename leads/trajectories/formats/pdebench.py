@@ -12,7 +12,6 @@ from leads.registry import Registry
 from leads.trajectories.formats import pdebench_arrays as arrays
 from leads.trajectories.formats import pdebench_samples as samples
 from leads.trajectories.formats.format import Format, Source, formats
-from leads.trajectories.formats.grids import uniform_grid
 from leads.trajectories.formats.hdf5 import (
     environment_parameters,
     number,
@@ -23,6 +22,7 @@ from leads.trajectories.formats.hdf5 import (
 )
 from leads.trajectories.formats.metadata import KEY, named_parameters
 from leads.trajectories.formats.pdebench_content import AXES, Content
+from leads.trajectories.grids import uniform_grid
 from leads.trajectories.trajectories import Trajectories
 
 if TYPE_CHECKING:

@@ -10,10 +10,10 @@ import numpy as np
 
 from leads.errors import FileError, SettingsError, ShapeError
 from leads.registry import nearest
-from leads.trajectories.formats.grids import cell_centres
 from leads.trajectories.formats.hdf5 import member, opened, read_metadata, take
 from leads.trajectories.formats.metadata import MASK, channel_names
 from leads.trajectories.formats.pdebench_content import AXES, Content, check_axes, check_times
+from leads.trajectories.grids import cell_centres
 from leads.trajectories.trajectories import Trajectories
 
 if TYPE_CHECKING:

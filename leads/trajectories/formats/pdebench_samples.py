@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from leads.errors import DataError, SettingsError, ShapeError
-from leads.trajectories.formats.grids import cell_centres
 from leads.trajectories.formats.hdf5 import member, opened, take, texts
 from leads.trajectories.formats.pdebench_content import AXES, Content, check_axes, check_times
+from leads.trajectories.grids import cell_centres
 from leads.trajectories.trajectories import Trajectories
 
 if TYPE_CHECKING:

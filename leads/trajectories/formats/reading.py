@@ -13,7 +13,7 @@ import torch
 from leads.errors import DataError, FileError, SettingsError, ShapeError
 from leads.registry import nearest
 from leads.trajectories.formats.format import Selection, Source, formats, indices
-from leads.trajectories.formats.grids import ORIGIN
+from leads.trajectories.grids import ORIGIN
 from leads.trajectories.trajectories import Trajectories
 
 Paths = str | Path | Sequence[str | Path]

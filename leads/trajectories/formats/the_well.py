@@ -10,7 +10,6 @@ import numpy as np
 from leads.environments import Channel
 from leads.errors import DataError, FileError, ShapeError
 from leads.trajectories.formats.format import Format, Source, formats
-from leads.trajectories.formats.grids import uniform_grid
 from leads.trajectories.formats.hdf5 import (
     environment_parameters,
     member,
@@ -23,6 +22,7 @@ from leads.trajectories.formats.hdf5 import (
 from leads.trajectories.formats.metadata import MASK, Metadata
 from leads.trajectories.formats.well_fields import fields_of, flag, load_fields
 from leads.trajectories.formats.well_writer import write_well
+from leads.trajectories.grids import uniform_grid
 from leads.trajectories.trajectories import Trajectories
 
 if TYPE_CHECKING:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from leads.errors import SettingsError
-from leads.trajectories.formats.grids import cell_centres
 from leads.trajectories.formats.hdf5 import write_metadata
 from leads.trajectories.formats.metadata import MASK, channel_names, named_parameters
 from leads.trajectories.formats.well_fields import ORDERS, component_names
+from leads.trajectories.grids import cell_centres
 from leads.trajectories.trajectories import Trajectories
 
 if TYPE_CHECKING:

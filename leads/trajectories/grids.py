@@ -1,4 +1,4 @@
-"""Coordinates of other projects' files as a uniform grid, and back."""
+"""Coordinates of files as a uniform grid, and back."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from leads.trajectories.trajectories import Trajectories
 ORIGIN = "grid_origin"
 
 
-def uniform_grid(axes: dict[str, np.ndarray], path: Path, unit: str, periodic: bool) -> tuple[Grid, dict[str, Any]]:
+def uniform_grid(
+    axes: dict[str, np.ndarray], path: Path | str, unit: str, periodic: bool
+) -> tuple[Grid, dict[str, Any]]:
     """The grid with these cell centres, and its origin as an attribute where it is not zero.
 
     An axis of a single cell has no spacing; it is given 1.
