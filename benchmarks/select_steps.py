@@ -11,7 +11,6 @@ benchmarks/results/NAME.json.
 
 from __future__ import annotations
 
-import argparse
 import json
 import shlex
 import sys
@@ -19,7 +18,7 @@ import time
 from statistics import fmean
 from typing import Any
 
-from study import ROOT, pairs
+from study import ROOT, make_parser, pairs
 
 import leads
 from leads.evaluation.held_out import environment_folds, score_held_out
@@ -27,18 +26,10 @@ from leads.experiment import provenance
 
 
 def main(arguments: list[str]) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("family")
-    parser.add_argument("method")
-    parser.add_argument("--name", required=True)
-    parser.add_argument("--split", default="coda")
-    parser.add_argument("--fidelity", default="exact")
-    parser.add_argument("--backbone", default="mlp")
+    parser = make_parser(__doc__, "network", "model", "trainer")
     parser.add_argument("--steps", type=int, nargs="+", required=True)
     parser.add_argument("--folds", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)
-    for group in ("network", "model", "trainer"):
-        parser.add_argument(f"--{group}", nargs="*", default=[], metavar="NAME=VALUE")
     args = parser.parse_args(arguments)
     family = leads.make(args.family, split=args.split)
     data = leads.generate(family, seed=0, fidelity=args.fidelity)

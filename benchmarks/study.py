@@ -77,18 +77,24 @@ def run_seed(args: argparse.Namespace, seed: int, data: Any, family: Any) -> dic
     return row
 
 
-def main(arguments: list[str]) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def make_parser(description: str | None, *groups: str) -> argparse.ArgumentParser:
+    """What every study is told: family, method, data, backbone, and ``groups`` of NAME=VALUE settings."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("family")
     parser.add_argument("method")
     parser.add_argument("--name", required=True)
     parser.add_argument("--split", default="coda")
     parser.add_argument("--fidelity", default="exact")
     parser.add_argument("--backbone", default="mlp")
+    for group in groups:
+        parser.add_argument(f"--{group}", nargs="*", default=[], metavar="NAME=VALUE")
+    return parser
+
+
+def main(arguments: list[str]) -> None:
+    parser = make_parser(__doc__, "network", "model", "trainer", "adapt")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--as-is", action="store_true", help="evaluate the best weights in a stopped run's checkpoint")
-    for group in ("network", "model", "trainer", "adapt"):
-        parser.add_argument(f"--{group}", nargs="*", default=[], metavar="NAME=VALUE")
     args = parser.parse_args(arguments)
     origin = provenance(command="python benchmarks/study.py " + shlex.join(arguments))
     family = leads.make(args.family, split=args.split)

@@ -78,9 +78,12 @@ def worth_compiling(system: System, x0: Tensor, p: Tensor) -> bool:
     """Whether steps of this batch are to be compiled; never where gradients must pass."""
     if torch.is_grad_enabled() and (x0.requires_grad or p.requires_grad):
         return False
-    if system.compile is None:
-        return x0.numel() >= WORTH_COMPILING and cannot_compile() is None
-    return system.compile
+    return repays(x0.numel()) if system.compile is None else system.compile
+
+
+def repays(values: int) -> bool:
+    """Whether compiling pays for a set of so many values in its initial states, and can be done here."""
+    return values >= WORTH_COMPILING and cannot_compile() is None
 
 
 def compiled_attempt(system: System, layout: Layout, method: str, keep_slopes: bool = False) -> Callable[..., Any]:

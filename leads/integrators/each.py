@@ -405,27 +405,23 @@ _SHORTEST = 1e-15
 def _check_steps(state: State) -> None:
     """Raise where a trajectory's next step is too short to change its time."""
     stuck = state.failed & (state.step <= _SHORTEST * np.maximum(np.abs(state.t), 1e-10))
-    if not stuck.any():
-        return
-    worst = int(stuck.argmax())
-    time = float(state.t[worst])
-    raise DivergenceError(
-        f"Trajectory {worst} blows up at t = {time:g}: no step is short enough. Shorten the horizon, or check its "
-        "parameters and initial state.",
-        trajectory=worst,
-        time=time,
-    )
+    _give_up(state, stuck, "blows up at t = {time:g}: no step is short enough.")
 
 
 def _check_headway(state: State, idle: np.ndarray, attempts: int) -> None:
     """Raise where a trajectory is ``idle``: it reached no frame in so many attempts."""
-    if not idle.any():
+    end = f"in {attempts} attempted steps: it blows up or is far too stiff."
+    _give_up(state, idle, "got no further than t = {time:g} " + end)
+
+
+def _give_up(state: State, lost: np.ndarray, what: str) -> None:
+    """Raise for the first trajectory that is ``lost``, if one is; ``what`` happened to it at ``{time}``."""
+    if not lost.any():
         return
-    worst = int(idle.argmax())
+    worst = int(lost.argmax())
     time = float(state.t[worst])
     raise DivergenceError(
-        f"Trajectory {worst} got no further than t = {time:g} in {attempts} attempted steps: it blows up or is far too "
-        "stiff. Shorten the horizon, or check its parameters and initial state.",
+        f"Trajectory {worst} {what.format(time=time)} Shorten the horizon, or check its parameters and initial state.",
         trajectory=worst,
         time=time,
     )

@@ -16,10 +16,9 @@ import torch
 from torch import Tensor
 
 from leads.environments import System
-from leads.environments.batches import WORTH_COMPILING
+from leads.environments.batches import repays
 from leads.errors import FileError, SettingsError, ShapeError
 from leads.integrators import check_times
-from leads.integrators.compiled import cannot_compile
 from leads.trajectories.cache import fingerprint
 from leads.trajectories.generate import SEEDS, STRIDE, draw_states
 from leads.trajectories.seeds import check_seed
@@ -111,7 +110,7 @@ def settled(system: System, trajectories: int) -> System:
     if system.compile is not None:
         return system
     system = copy.copy(system)
-    system.compile = trajectories * prod(system.state_shape) >= WORTH_COMPILING and cannot_compile() is None
+    system.compile = repays(trajectories * prod(system.state_shape))
     return system
 
 
