@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from leads.errors import DivergenceError
+from leads.integrators.attempts import EachField, make_attempt
 from leads.integrators.compiled import cannot_compile, compiled
-from leads.integrators.each import EachField, make_attempt, make_to_frame
 
 if TYPE_CHECKING:
     from leads.environments.system import System
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 #: Values in all initial states from which compiling pays (some seconds, once a machine and shape): the 128 test
 #: trajectories of a published Gray-Scott set.
 WORTH_COMPILING = 2**18
-#: Trajectories of small states that a compiled step advances together.
-COMPILED_CHUNK = 512
+#: Most trajectories of small states that a compiled step advances together, and what they are filled up to a multiple of.
+COMPILED_CHUNK, COMPILED_MULTIPLE = 512, 64
 
 _kept: weakref.WeakKeyDictionary[System, dict[tuple[object, ...], Callable[..., Any]]] = weakref.WeakKeyDictionary()
 
@@ -81,24 +81,21 @@ def worth_compiling(system: System, x0: Tensor, p: Tensor) -> bool:
     return repays(x0.numel()) if system.compile is None else system.compile
 
 
+def even_chunk(n: int) -> int:
+    """Trajectories together where ``n`` are split into equal parts, for a step that is compiled for their number."""
+    parts = max(1, -(-n // COMPILED_CHUNK))
+    return -(-n // (parts * COMPILED_MULTIPLE)) * COMPILED_MULTIPLE
+
+
 def repays(values: int) -> bool:
     """Whether compiling pays for a set of so many values in its initial states, and can be done here."""
     return values >= WORTH_COMPILING and cannot_compile() is None
 
 
-def compiled_attempt(system: System, layout: Layout, method: str, keep_slopes: bool = False) -> Callable[..., Any]:
+def compiled_attempt(system: System, layout: Layout, method: str, dense: bool = False) -> Callable[..., Any]:
     """The compiled attempt of a system; kept, because compiling takes seconds."""
-    make = lambda: make_attempt(layout.field, method, batch_last=layout.batch_last, keep_slopes=keep_slopes)  # noqa: E731
-    return _compiled(system, ("attempt", method, keep_slopes), make)
-
-
-def compiled_to_frame(system: System, layout: Layout, method: str) -> Callable[..., Any]:
-    """The compiled way of a system from one frame to the next."""
-    return _compiled(system, ("frame", method), lambda: make_to_frame(layout.field, method))
-
-
-def _compiled(system: System, key: tuple[object, ...], make: Callable[[], Callable[..., Any]]) -> Callable[..., Any]:
     kept = _kept.setdefault(system, {})
+    key = (method, dense)
     if key not in kept:
-        kept[key] = compiled(make())
+        kept[key] = compiled(make_attempt(layout.field, method, batch_last=layout.batch_last, dense=dense))
     return kept[key]

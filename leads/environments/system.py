@@ -13,15 +13,14 @@ import torch
 from torch import Tensor
 
 from leads.environments.batches import (
-    COMPILED_CHUNK,
     Layout,
     compiled_attempt,
-    compiled_to_frame,
+    even_chunk,
     in_batches,
     worth_compiling,
 )
 from leads.errors import DataError, DivergenceError, SettingsError, ShapeError, UnknownNameError
-from leads.integrators import integrate_each, integrate_frames, interpolate_each, tableau
+from leads.integrators import integrate_each, interpolate_each, tableau
 from leads.registry import nearest
 
 
@@ -236,7 +235,7 @@ class System(ABC):
         end = float(t[-1] + (t[-1] - t[-2])) if len(t) > 1 else float(t[-1]) + 1.0
         compiles = worth_compiling(self, x0, p)
         layout = self.layout(x0, compiles)
-        attempt = compiled_attempt(self, layout, method, keep_slopes=True) if compiles else None
+        attempt = compiled_attempt(self, layout, method, dense=True) if compiles else None
         solve = lambda x, q: interpolate_each(  # noqa: E731
             layout.field, x, t, end, q, rtol=rtol, atol=atol, batch_last=layout.batch_last, attempt=attempt
         )
@@ -245,21 +244,16 @@ class System(ABC):
     def _each(self, x0: Tensor, p: Tensor, t: Tensor, method: str, rtol: float, atol: float) -> Tensor:
         compiles = worth_compiling(self, x0, p)
         layout = self.layout(x0, compiles)
-        common: dict[str, Any] = {"method": method, "rtol": rtol, "atol": atol}
-        if compiles and not layout.batch_last:
-            to_frame = compiled_to_frame(self, layout, method)
-            return in_batches(
-                x0, p, layout, lambda x, q: integrate_frames(layout.field, x, t, q, to_frame=to_frame, **common)
-            )
-        common |= {"batch_last": layout.batch_last}
+        common: dict[str, Any] = {"method": method, "rtol": rtol, "atol": atol, "batch_last": layout.batch_last}
         if compiles:
-            common |= {"attempt": compiled_attempt(self, layout, method)}
+            common["attempt"] = compiled_attempt(self, layout, method)
         return in_batches(x0, p, layout, lambda x, q: integrate_each(layout.field, x, t, q, **common))
 
     def layout(self, x0: Tensor, compiles: bool) -> Layout:
         """How a batch ``(B, C, *X)`` is laid out for its solver."""
         if compiles:
-            return Layout(self.rhs, False, COMPILED_CHUNK, COMPILED_CHUNK)
+            chunk = max(even_chunk(len(x0)), 1)
+            return Layout(self.rhs, False, chunk, chunk)
         # Sines and powers differ in their last bit between a full vector of the processor and what is left over, so
         # that small states are filled up to whole vectors: the same numbers come out whatever the batch.
         return Layout(self.rhs, False, None, 64 if x0[:1].numel() < 64 else 1)

@@ -1,7 +1,7 @@
 """Advancing any field in time."""
 
 from leads.integrators.adaptive import integrate_adaptive
-from leads.integrators.each import check_finite, integrate_each, integrate_frames, interpolate_each
+from leads.integrators.each import check_finite, integrate_each, interpolate_each
 from leads.integrators.exponential import integrate_exponential
 from leads.integrators.exponential_tableaus import exponential_methods
 from leads.integrators.fixed import Field, check_times, integrate
@@ -17,7 +17,6 @@ __all__ = [
     "integrate_adaptive",
     "integrate_each",
     "integrate_exponential",
-    "integrate_frames",
     "interpolate_each",
     "methods",
     "tableau",

@@ -10,6 +10,9 @@ from shutil import which
 from typing import Any, TypeVar
 
 import torch
+import torch._inductor
+from torch import Tensor
+from torch.fx.experimental.proxy_tensor import make_fx
 
 #: Shapes and fields for which functions of one kind are compiled; beyond, they run plain.
 RECOMPILATIONS = 64
@@ -30,26 +33,34 @@ def cannot_compile() -> str | None:
 
 
 def compiled(function: F) -> F:
-    """``torch.compile(function)``; plain ``function`` with one warning where it cannot be compiled, or fails to be.
+    """A pure function of tensors ``(*tensors) -> tensors``, compiled; as it is, with one warning, where it cannot be.
 
-    Shapes are compiled in, so call it with few different ones, and pass numbers that vary as tensors. Results equal
-    the plain ones to rounding.
+    It is traced once for each shape, precision and device of its arguments and handed to PyTorch's compiler without
+    the checks that ``torch.compile`` makes at every call: these cost more than a small step does. So call it with few
+    different shapes, and pass numbers that vary as tensors. Results equal the plain ones to rounding; no gradients
+    pass. It must not read the values of its arguments.
     """
     reason = cannot_compile()
     if reason is not None:
         warnings.warn(f"Running without compilation: {reason}.", stacklevel=2)
         return function
-    # All functions made by one factory share a limit on compilations that is meant for one of them.
-    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, RECOMPILATIONS)
-    fast = torch.compile(function, dynamic=False)
+    programs: dict[tuple[object, ...], Callable[..., Any]] = {}
     failed = False
 
-    def call(*args: Any) -> Any:
+    def call(*args: Tensor) -> Any:
         nonlocal failed
         if failed:
             return function(*args)
+        key = tuple((a.shape, a.stride(), a.dtype, a.device) for a in args)
+        program = programs.get(key)
+        if program is not None:
+            return program(*args)
         try:
-            return fast(*args)
+            if len(programs) >= RECOMPILATIONS:
+                return function(*args)
+            with torch.no_grad():
+                programs[key] = _program(function, args)
+                return programs[key](*args)
         except Exception as error:
             # Whatever the compiler raises, the plain function either works or raises what the user should see.
             result = function(*args)
@@ -59,3 +70,13 @@ def compiled(function: F) -> F:
             return result
 
     return call  # type: ignore[return-value]
+
+
+def _program(function: Callable[..., Any], args: tuple[Tensor, ...]) -> Callable[..., Any]:
+    """``function`` compiled for arguments like ``args``."""
+    graph = make_fx(function, tracing_mode="fake")(*args)
+    compile_graph = getattr(torch._inductor, "standalone_compile", None)
+    if compile_graph is None:
+        return torch.compile(graph, dynamic=False)
+    # What the compiler says while it traces a graph on its own is not for the user.
+    return compile_graph(graph, list(args), dynamic_shapes="from_example_inputs")

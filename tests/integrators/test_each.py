@@ -8,8 +8,8 @@ from scipy.integrate import solve_ivp
 from leads.errors import DataError, DivergenceError, SettingsError
 from leads.integrators import compiled as compile_module
 from leads.integrators import integrate_each, interpolate_each
+from leads.integrators.attempts import make_attempt
 from leads.integrators.compiled import cannot_compile, compiled
-from leads.integrators.each import make_attempt
 
 TIMES = torch.linspace(0, 6, 7, dtype=torch.float64)
 
@@ -121,15 +121,12 @@ def test_falls_back_without_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_falls_back_when_compilation_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(function: object, **settings: object) -> object:
-        def call(*args: object) -> object:
-            raise RuntimeError("unsupported operator\ndetails")
-
-        return call
+    def broken(function: object, args: object) -> object:
+        raise RuntimeError("unsupported operator\ndetails")
 
     monkeypatch.setattr(compile_module, "cannot_compile", lambda: None)
-    monkeypatch.setattr(torch, "compile", broken)
-    function = compiled(lambda x: x + 1)
+    monkeypatch.setattr(compile_module, "_program", broken)
+    function, one = compiled(lambda x: x + 1), torch.tensor(1)
     with pytest.warns(UserWarning, match="which failed: unsupported operator$"):
-        assert function(1) == 2
-    assert function(2) == 3
+        assert function(one) == 2
+    assert function(one + 1) == 3
