@@ -138,12 +138,13 @@ class _Run:
                 self.model, episode.environments, episode.support, segments=episode.support_segments
             )
         except DivergenceError as error:
-            raise DivergenceError(f"At training step {self.step}: {error} The best weights so far are kept.") from error
+            where = f"At training step {self.step}{self._which()}"
+            raise DivergenceError(f"{where}: {error} The best weights so far are kept.") from error
         per_environment = self.model.loss_per_environment(episode.query_segments, contexts)
         data_loss = per_environment.mean()
         value = float(data_loss.detach())
         if not math.isfinite(value):
-            raise _diverged(self.step, per_environment, episode)
+            raise _diverged(f"{self.step}{self._which()}", per_environment, episode)
         self.optimizer.zero_grad(set_to_none=True)
         _backward(data_loss + self.model.adapter.penalty(contexts, episode.query))
         if self.model.source.alternate:
@@ -154,6 +155,10 @@ class _Run:
         self.average.update(self.step)
         self.model.adapter.after_step(data_loss.detach())
         return value
+
+    def _which(self) -> str:
+        """What an environment's number counts, where it is not a seen one's."""
+        return " (environments counted among the fresh ones drawn for it)" if self.episodes.fresh else ""
 
     def _hold_one_half(self) -> None:
         """Drop the gradients of the contexts, or of all else, whichever has not its turn; the optimiser skips them."""
@@ -271,7 +276,7 @@ def _keeps_rows(model: DecomposedDynamics) -> SettingsError:
     )
 
 
-def _diverged(step: int, per_environment: Tensor, episode: Episode) -> DivergenceError:
+def _diverged(step: str, per_environment: Tensor, episode: Episode) -> DivergenceError:
     e = int((~torch.isfinite(per_environment)).nonzero()[0])
     if episode.environments is not None:
         e = int(episode.environments[e])

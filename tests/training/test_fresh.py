@@ -187,7 +187,7 @@ def test_fresh_environments_teach_to_adapt_to_unseen_ones(
     assert query_loss() < 0.3 * before
 
 
-def test_divergence_names_the_seen_environment(data: DataSplits) -> None:
+def test_divergence_names_the_environment(data: DataSplits, lotka: EnvironmentFamily) -> None:
     settings = TrainerSettings(steps=1, environments_per_step=1, horizons=(0,), support=1, seed=4)
     row = Episodes(data.train, settings).draw(0).environments
     assert row is not None
@@ -195,6 +195,8 @@ def test_divergence_names_the_seen_environment(data: DataSplits) -> None:
     wild = leads.build("maml", data.train, steps=4, inner_lr=1e6, first_order=True, **SMALL)
     with pytest.raises(DivergenceError, match=f"inner loop of environment {int(row)} left"):
         leads.fit(wild, data.train, settings=settings)
+    with pytest.raises(DivergenceError, match=r"step 0 \(environments counted among the fresh ones"):
+        leads.fit(wild, data.train, settings=replace(settings, fresh_environments=3), family=lotka)
 
 
 class Explosion(System):
