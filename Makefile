@@ -8,7 +8,7 @@ RUN := OMP_NUM_THREADS=1 $(VENV)/bin
 demo: install
 	$(RUN)/python benchmarks/demo.py
 
-test: install
+test: install $(VENV)/.learn2learn
 	$(RUN)/python -m pytest -n 2 tests
 
 lint: install
@@ -33,6 +33,11 @@ $(VENV)/.installed: setup.cfg setup.py constraints.txt
 	@test -x $(VENV)/bin/pip || $(PYTHON) -m venv --clear $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
 	touch $@
+
+# Tests and one example use it; where it cannot be built, they are skipped, and the next make test tries again.
+$(VENV)/.learn2learn: $(VENV)/.installed tools/install_learn2learn.sh
+	@if tools/install_learn2learn.sh $(VENV)/bin/python; then touch $@; \
+	else echo "warning: without learn2learn its tests are skipped"; fi
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

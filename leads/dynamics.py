@@ -81,17 +81,25 @@ class DecomposedDynamics(nn.Module):
 
         The first frame of a segment is its given start and is left out.
         """
-        forecast = self.rollout(segments.initial, segments.times, contexts)[:, :, 1:]
-        error = forecast - segments.target
-        # where, not a product: a padded or unobserved entry may be anything, and must not send NaN back.
-        return error if segments.observed is None else torch.where(segments.observed, error, error.new_zeros(()))
+        return forecast_error(self.rollout(segments.initial, segments.times, contexts), segments)
 
     def loss_per_environment(self, batch: Trajectories | Segments, contexts: Context) -> Tensor:
         """Data loss of every environment, shape ``(E,)``."""
         segments = whole(batch) if isinstance(batch, Trajectories) else batch
-        error = self.residuals(segments, contexts)
-        if self.loss == "mse":
-            square = error.square().flatten(1).sum(1)
-            return square / segments.count(error)
-        scale = segments.target if segments.observed is None else torch.where(segments.observed, segments.target, 0.0)
-        return (error.flatten(2).norm(dim=2) / scale.flatten(2).norm(dim=2).clamp_min(1e-12)).mean(1)
+        return error_size(self.residuals(segments, contexts), segments, self.loss)
+
+
+def forecast_error(forecast: Tensor, segments: Segments) -> Tensor:
+    """Forecast ``(E, N, L + 1, C, *X)`` minus data ``(E, N, L, C, *X)``, zero where not observed."""
+    error = forecast[:, :, 1:] - segments.target
+    # where, not a product: a padded or unobserved entry may be anything, and must not send NaN back.
+    return error if segments.observed is None else torch.where(segments.observed, error, error.new_zeros(()))
+
+
+def error_size(error: Tensor, segments: Segments, loss: str) -> Tensor:
+    """The loss called ``loss`` of every environment, shape ``(E,)``, from :func:`forecast_error`."""
+    if loss == "mse":
+        square = error.square().flatten(1).sum(1)
+        return square / segments.count(error)
+    scale = segments.target if segments.observed is None else torch.where(segments.observed, segments.target, 0.0)
+    return (error.flatten(2).norm(dim=2) / scale.flatten(2).norm(dim=2).clamp_min(1e-12)).mean(1)

@@ -73,10 +73,14 @@ class InnerLoop(ContextSource):
             raise ShapeError(
                 f"{len(environments)} environments are asked for, the support holds {support.n_environments} (axis 0)."
             )
-        return self._find(model, support, support if segments is None else segments, torch.is_grad_enabled())
+        contexts = self._find(model, support, support if segments is None else segments, torch.is_grad_enabled())
+        self._check(contexts, environments)
+        return contexts
 
     def new_contexts(self, model: Dynamics, support: Trajectories) -> Context:
-        return self._find(model, support, support, False)
+        contexts = self._find(model, support, support, False)
+        self._check(contexts)
+        return contexts
 
     @torch.enable_grad()
     def _find(self, model: Dynamics, support: Trajectories, cut: Trajectories | Segments, outer: bool) -> Context:
@@ -93,7 +97,6 @@ class InnerLoop(ContextSource):
             contexts = {k: v - self._rate(k) * moves[k] for k, v in here.items()}
             if not outer:
                 contexts = {k: v.detach() for k, v in contexts.items()}
-        self._check(contexts)
         return {**contexts, **given}
 
     def _start(self, model: Dynamics, environments: int) -> Context:
@@ -105,14 +108,15 @@ class InnerLoop(ContextSource):
     def _rate(self, name: str) -> Tensor | float:
         return self.rates[name.replace(".", "/")] if self.rates else self.lr
 
-    def _check(self, contexts: Context) -> None:
+    def _check(self, contexts: Context, environments: Tensor | None = None) -> None:
         if not self.steps:
             return
         for value in contexts.values():
             good = torch.isfinite(value.detach()).flatten(1).all(1)
             if not bool(good.all()):
+                e = int((~good).nonzero()[0])
                 raise DivergenceError(
-                    f"The inner loop of environment {int((~good).nonzero()[0])} left the finite numbers. Lower its rate "
+                    f"The inner loop of environment {e if environments is None else int(environments[e])} left the finite numbers. Lower its rate "
                     f"(lr={self.lr}) or its number of steps ({self.steps})"
                     f"{', or use first_order=False' if self.first_order else ''}."
                 )

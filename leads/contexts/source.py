@@ -36,6 +36,11 @@ class ContextSource(nn.Module, ABC):
         """Refuse data of seen environments that this source cannot serve. Nothing by default."""
         del data
 
+    @property
+    def per_environment(self) -> bool:
+        """Whether something is kept for each seen environment, so that it must come back while training."""
+        return False
+
     #: Optimiser steps after which shared weights and contexts take turns (0: both move in every step).
     alternate: int = 0
 

@@ -38,6 +38,10 @@ class Table(ContextSource):
         """All rows, stacked along E."""
         return {name.replace("/", "."): value for name, value in self.values.items()}
 
+    @property
+    def per_environment(self) -> bool:
+        return len(self.values) > 0
+
     def check(self, data: Trajectories) -> None:
         if data.n_environments != self.environments:
             raise ShapeError(
@@ -50,7 +54,8 @@ class Table(ContextSource):
     ) -> Context:
         del segments
         if environments is None:
-            self.check(support)
+            if self.per_environment:
+                self.check(support)
             return {**self.table(), **model.adapter.given(support.parameters)}
         rows = {name: value[environments] for name, value in self.table().items()}
         return {**rows, **model.adapter.given(support.parameters)}

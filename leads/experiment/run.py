@@ -52,7 +52,7 @@ def run_fit(experiment: Experiment, command: str = "") -> Path:
     write_whole(folder / "settings.yaml", OmegaConf.to_yaml(OmegaConf.create(plain)).encode())
     origin = provenance(device, command, seed=experiment.seed)
     train, valid = data.train.to(device, dtype), data.valid.to(device, dtype)
-    result = fit(model, train, valid, settings, run_dir=folder, progress=experiment.progress)
+    result = fit(model, train, valid, settings, run_dir=folder, progress=experiment.progress, family=family)
     origin["training_seconds"] = result.seconds
     write_whole(folder / "provenance.json", json.dumps(origin, indent=1).encode())
     adapt(model, data.adapt.to(device, dtype), adaptation).save(folder / "adapted.safetensors")

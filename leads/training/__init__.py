@@ -1,7 +1,17 @@
 """Training: episodes, the loop, checkpoints, logging."""
 
+from leads.training.episodes import Episode, Episodes
 from leads.training.files import load_model, save_model
 from leads.training.fit import FitResult, fit
 from leads.training.settings import ScheduledSampling, TrainerSettings
 
-__all__ = ["FitResult", "ScheduledSampling", "TrainerSettings", "fit", "load_model", "save_model"]
+__all__ = [
+    "Episode",
+    "Episodes",
+    "FitResult",
+    "ScheduledSampling",
+    "TrainerSettings",
+    "fit",
+    "load_model",
+    "save_model",
+]

@@ -48,8 +48,9 @@ def load_checkpoint(
         CheckpointError: the file belongs to another model or to other settings, or cannot be read.
     """
     tensors, description = read_tensors(path, "checkpoint")
-    saved = description["settings"]
     now = TrainerSettings.__dataclass_fields__
+    # A setting that came later stood at its default.
+    saved = {k: f.default for k, f in now.items()} | description["settings"]
     changed = [k for k in now if _plain(saved.get(k)) != _plain(asdict(settings)[k])]
     if changed:
         pairs = ", ".join(f"{k}: {saved.get(k)} there, {asdict(settings)[k]} here" for k in changed)

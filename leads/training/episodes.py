@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
+from torch import Tensor
 
+from leads.environments import EnvironmentFamily
 from leads.errors import SettingsError
+from leads.training.fresh import fresh_environments
 from leads.training.settings import ScheduledSampling, TrainerSettings
 from leads.trajectories import Trajectories
 from leads.trajectories.segments import Segments, cut, whole, windows
@@ -19,28 +22,43 @@ class Episode:
     Attributes:
         support, query: trajectories of all environments; the same ones where nothing is split off.
         support_segments, query_segments: how they are cut for a loss.
+        environments: which of the seen environments these are, shape ``(E,)``; ``None`` where they are all of them, in
+            their order, or fresh ones.
     """
 
     support: Trajectories
     support_segments: Segments
     query: Trajectories
     query_segments: Segments
+    environments: Tensor | None = None
 
 
 class Episodes:
     """Draws the batch of every step from its number and the seed alone, so that a resumed run draws the same.
 
-    A batch is ``settings.batch`` trajectories of every environment (the same numbers in all, as in the published
-    samplers), cut by the horizon curriculum or by scheduled sampling. Support and query are parted before the cut, so
-    no target of one is in the other.
+    A batch is ``settings.batch`` trajectories (the same numbers in all environments, as in the published samplers) of
+    ``settings.environments_per_step`` environments, cut by the horizon curriculum or by scheduled sampling. Support and
+    query are parted before the cut, so no target of one is in the other.
+
+    Args:
+        data: trajectories of the seen environments.
+        settings: see :class:`leads.training.TrainerSettings`.
+        family: where fresh environments are drawn from; needed with ``settings.fresh_environments``.
 
     Raises:
-        SettingsError: at construction, where the data leave nothing for the query.
+        SettingsError: at construction, where the data leave nothing for the query, or hold too few environments, or
+            there is no family for fresh ones.
     """
 
-    def __init__(self, data: Trajectories, settings: TrainerSettings) -> None:
+    def __init__(self, data: Trajectories, settings: TrainerSettings, family: EnvironmentFamily | None = None) -> None:
         self.data, self.settings = data, settings
-        self._cache: dict[int, Episode] = {}
+        self.fresh = fresh_environments(family, data, settings)
+        self._cache: tuple[tuple[int, int], Episode] | None = None
+        if settings.environments_per_step > data.n_environments and not self.fresh:
+            raise SettingsError(
+                f"environments_per_step={settings.environments_per_step} asks for more environments than the "
+                f"{data.n_environments} of the data. Give fewer, or 0 for all."
+            )
         if settings.support >= data.n_trajectories:
             raise SettingsError(
                 f"support={settings.support} leaves none of the {data.n_trajectories} trajectories per environment for "
@@ -53,18 +71,24 @@ class Episodes:
 
     def draw(self, step: int) -> Episode:
         """The episode of step ``step``."""
-        s, data = self.settings, self.data
+        s = self.settings
+        data = self.fresh.at(step) if self.fresh else self.data
         full = not 0 < s.batch < data.n_trajectories
-        if full and not s.support and s.scheduled_sampling is None:
-            horizon = s.horizon(step)
-            if horizon not in self._cache:
-                self._cache = {horizon: self._cut(data, step, None)}
-            return self._cache[horizon]
+        every = not 0 < s.environments_per_step < data.n_environments
+        if full and every and not s.support and s.scheduled_sampling is None:
+            key = (s.horizon(step), self.fresh.number(step) if self.fresh else 0)
+            if self._cache is None or self._cache[0] != key:
+                self._cache = (key, self._cut(data, step, None))
+            return self._cache[1]
         generator = torch.Generator().manual_seed(s.seed * 1_000_003 + step)
         if not full or s.support:
             size = data.n_trajectories if full else s.batch
             data = data.select(trajectories=torch.randperm(data.n_trajectories, generator=generator)[:size].tolist())
-        return self._cut(data, step, generator)
+        if every:
+            return self._cut(data, step, generator)
+        rows = torch.randperm(data.n_environments, generator=generator)[: s.environments_per_step].sort().values
+        episode = self._cut(data.select(environments=rows.tolist()), step, generator)
+        return episode if self.fresh else replace(episode, environments=rows)
 
     def _cut(self, batch: Trajectories, step: int, generator: torch.Generator | None) -> Episode:
         s = self.settings

@@ -14,9 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from leads.dynamics import DecomposedDynamics
+from leads.environments import EnvironmentFamily
 from leads.errors import DivergenceError, SettingsError, ShapeError
 from leads.training.checkpoints import load_checkpoint, save_checkpoint
-from leads.training.episodes import Episodes
+from leads.training.episodes import Episode, Episodes
 from leads.training.files import save_model
 from leads.training.logging import Logger, ProgressBar, TensorBoardLogger
 from leads.training.optimisation import WeightAverage, make_optimizer, rate
@@ -43,6 +44,7 @@ def fit(
     run_dir: str | Path | None = None,
     progress: bool = False,
     loggers: Sequence[Logger] = (),
+    family: EnvironmentFamily | None = None,
     **overrides: Any,
 ) -> FitResult:
     """Train the shared weights and the contexts of the seen environments.
@@ -56,6 +58,8 @@ def fit(
             goes on from its last checkpoint to the same numbers.
         progress: show a progress bar.
         loggers: further receivers of the records.
+        family: where fresh environments are drawn from (``fresh_environments``). Weights are still chosen on ``valid``,
+            with contexts found on ``train``.
 
     Raises:
         DivergenceError: the loss left the finite numbers; names the step and the environment. The last checkpoint and
@@ -64,8 +68,10 @@ def fit(
     """
     settings = _settings(settings, overrides)
     _check(model, train, valid)
+    if settings.fresh_environments and model.source.per_environment:
+        raise _keeps_rows(model)
     folder = None if run_dir is None else Path(run_dir)
-    run = _Run(model, train, valid, settings, folder)
+    run = _Run(model, train, valid, settings, folder, family)
     receivers = [*loggers]
     if progress:
         receivers.append(ProgressBar(settings.steps, run.step))
@@ -91,9 +97,10 @@ class _Run:
         valid: Trajectories | None,
         settings: TrainerSettings,
         folder: Path | None,
+        family: EnvironmentFamily | None,
     ) -> None:
         self.model, self.train_data, self.valid, self.settings, self.folder = model, train, valid, settings, folder
-        self.episodes = Episodes(train, settings)
+        self.episodes = Episodes(train, settings, family)
         self.optimizer = make_optimizer(model, settings)
         self.average = WeightAverage(model, settings.average)
         self.step, self.best_step, self.stale, self.seconds = 0, 0, 0, 0.0
@@ -128,15 +135,16 @@ class _Run:
             group["lr"] = group["peak"] * rate(self.settings, self.step)
         try:
             contexts = self.model.source.train_contexts(
-                self.model, None, episode.support, segments=episode.support_segments
+                self.model, episode.environments, episode.support, segments=episode.support_segments
             )
         except DivergenceError as error:
-            raise DivergenceError(f"At training step {self.step}: {error} The best weights so far are kept.") from error
+            where = f"At training step {self.step}{self._which()}"
+            raise DivergenceError(f"{where}: {error} The best weights so far are kept.") from error
         per_environment = self.model.loss_per_environment(episode.query_segments, contexts)
         data_loss = per_environment.mean()
         value = float(data_loss.detach())
         if not math.isfinite(value):
-            raise _diverged(self.step, per_environment)
+            raise _diverged(f"{self.step}{self._which()}", per_environment, episode)
         self.optimizer.zero_grad(set_to_none=True)
         _backward(data_loss + self.model.adapter.penalty(contexts, episode.query))
         if self.model.source.alternate:
@@ -147,6 +155,10 @@ class _Run:
         self.average.update(self.step)
         self.model.adapter.after_step(data_loss.detach())
         return value
+
+    def _which(self) -> str:
+        """What an environment's number counts, where it is not a seen one's."""
+        return " (environments counted among the fresh ones drawn for it)" if self.episodes.fresh else ""
 
     def _hold_one_half(self) -> None:
         """Drop the gradients of the contexts, or of all else, whichever has not its turn; the optimiser skips them."""
@@ -255,8 +267,19 @@ def _backward(objective: Tensor) -> None:
         raise
 
 
-def _diverged(step: int, per_environment: Tensor) -> DivergenceError:
+def _keeps_rows(model: DecomposedDynamics) -> SettingsError:
+    return SettingsError(
+        f"{type(model.source).__name__} keeps a context for each seen environment and trains it over many steps; fresh "
+        "environments come once and have none. What works on them is a source that finds contexts from the support, "
+        "an inner loop (leads.contexts.InnerLoop) or an encoder, or a model without contexts. Or train on the seen "
+        "environments: fresh_environments=0, environments_per_step=k."
+    )
+
+
+def _diverged(step: str, per_environment: Tensor, episode: Episode) -> DivergenceError:
     e = int((~torch.isfinite(per_environment)).nonzero()[0])
+    if episode.environments is not None:
+        e = int(episode.environments[e])
     return DivergenceError(
         f"The rollout of environment {e} left the finite numbers at training step {step}. The best weights so far are "
         "kept. Lower the learning rate, start with a shorter horizon, or take more substeps."

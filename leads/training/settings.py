@@ -56,6 +56,11 @@ class TrainerSettings:
             is taken (0: the batch is both).
         support_frames: instead, the first so many frames of every trajectory are support and the frames from the last
             of these on are query (0: off).
+        environments_per_step: environments in a step, drawn at random from all (0: all). Penalties are then those of
+            the environments drawn.
+        fresh_environments: train on so many environments drawn from the family's distribution, with initial states of
+            their own, instead of the seen ones (0: off). See :class:`leads.training.fresh.FreshEnvironments`.
+        fresh_every: steps after which these are drawn anew.
         average: decay of the exponential moving average of all weights that is validated and returned (0: none).
         validate_every: steps between validations.
         patience: validations without improvement after which training stops (0: never).
@@ -76,6 +81,9 @@ class TrainerSettings:
     batch: int = 0
     support: int = 0
     support_frames: int = 0
+    environments_per_step: int = 0
+    fresh_environments: int = 0
+    fresh_every: int = 100
     average: float = 0.0
     validate_every: int = 250
     patience: int = 0
@@ -97,6 +105,7 @@ class TrainerSettings:
                 f"shares needs one non-negative entry per horizon, got {self.shares} for {self.horizons}."
             )
         self._check_support()
+        self._check_environments()
         if not 0 <= self.warmup <= 1 or not 0 <= self.average < 1:
             raise SettingsError(
                 f"warmup needs to be in [0, 1] and average in [0, 1), got {self.warmup}, {self.average}."
@@ -113,6 +122,18 @@ class TrainerSettings:
         if self.support and self.support_frames:
             raise SettingsError(
                 "Support is split off by trajectory or by time, not both: set support or support_frames to 0."
+            )
+
+    def _check_environments(self) -> None:
+        if self.environments_per_step < 0 or self.fresh_environments < 0 or self.fresh_every < 1:
+            raise SettingsError(
+                "environments_per_step and fresh_environments need to be >= 0 and fresh_every >= 1, got "
+                f"{self.environments_per_step}, {self.fresh_environments}, {self.fresh_every}."
+            )
+        if 0 < self.fresh_environments < self.environments_per_step:
+            raise SettingsError(
+                f"environments_per_step={self.environments_per_step} asks for more environments than the "
+                f"{self.fresh_environments} fresh ones."
             )
 
     def horizon(self, step: int) -> int:

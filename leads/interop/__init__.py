@@ -1,0 +1,1 @@
+"""Other libraries' algorithms and data sets, with leads' models and episodes."""
