@@ -45,6 +45,7 @@ def run_fit(experiment: Experiment, command: str = "") -> Path:
         experiment.backbone.settings,
         method=experiment.integrator,
         substeps=experiment.substeps,
+        history=experiment.history,
         seed=experiment.seed,
         **experiment.method.settings,
     ).to(device, dtype)

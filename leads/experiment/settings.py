@@ -65,6 +65,7 @@ class Experiment:
     backbone: Named = field(default_factory=Named)
     integrator: str = "rk4"
     substeps: int = 1
+    history: int = 1
     data: Data = field(default_factory=Data)
     trainer: Any = field(default_factory=TrainerSchema)
     adaptation: Any = field(default_factory=AdaptSchema)

@@ -50,7 +50,8 @@ def load_checkpoint(
     tensors, description = read_tensors(path, "checkpoint")
     saved = description["settings"]
     now = TrainerSettings.__dataclass_fields__
-    changed = [k for k in now if _plain(saved.get(k)) != _plain(asdict(settings)[k])]
+    # A setting that did not exist yet had its default.
+    changed = [k for k in now if _plain(saved.get(k, now[k].default)) != _plain(asdict(settings)[k])]
     if changed:
         pairs = ", ".join(f"{k}: {saved.get(k)} there, {asdict(settings)[k]} here" for k in changed)
         raise CheckpointError(

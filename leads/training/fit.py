@@ -21,8 +21,11 @@ from leads.training.files import save_model
 from leads.training.logging import Logger, ProgressBar, TensorBoardLogger
 from leads.training.optimisation import WeightAverage, make_optimizer, rate
 from leads.training.settings import TrainerSettings
+from leads.training.stages import SourceTraining, source_settings
 from leads.trajectories import Trajectories
 from leads.trajectories.cache import write_whole
+
+CHECKPOINT = "checkpoint.safetensors"
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,9 @@ def fit(
 ) -> FitResult:
     """Train the shared weights and the contexts of the seen environments.
 
+    Where the context source has an objective of its own (:meth:`leads.contexts.ContextSource.pretext`), it is trained on
+    that first, for ``source_steps``, and then held.
+
     Args:
         model: trained in place; it ends with the weights that were best on ``valid`` (the last ones without it).
         train: trajectories of the seen environments.
@@ -65,6 +71,9 @@ def fit(
     settings = _settings(settings, overrides)
     _check(model, train, valid)
     folder = None if run_dir is None else Path(run_dir)
+    model.source.begin(train)
+    if folder is None or not (folder / CHECKPOINT).exists():
+        _train_source(model, train, valid, settings, folder, progress)
     run = _Run(model, train, valid, settings, folder)
     receivers = [*loggers]
     if progress:
@@ -81,6 +90,22 @@ def fit(
     return FitResult(run.history, run.best_step, valid_value, run.seconds)
 
 
+def _train_source(
+    model: DecomposedDynamics,
+    train: Trajectories,
+    valid: Trajectories | None,
+    settings: TrainerSettings,
+    folder: Path | None,
+    progress: bool,
+) -> None:
+    """The first stage, where the context source has one: its own run, in ``folder / "source"``."""
+    objective = model.source.pretext(train)
+    if objective is not None:
+        stage, place = SourceTraining(model.source, objective), None if folder is None else folder / "source"
+        fit(stage, train, valid, source_settings(settings), run_dir=place, progress=progress)
+        model.source.end_pretext()
+
+
 class _Run:
     """The state of one training run."""
 
@@ -93,17 +118,15 @@ class _Run:
         folder: Path | None,
     ) -> None:
         self.model, self.train_data, self.valid, self.settings, self.folder = model, train, valid, settings, folder
-        self.episodes = Episodes(train, settings)
+        self.episodes = Episodes(train, settings, model.history)
         self.optimizer = make_optimizer(model, settings)
         self.average = WeightAverage(model, settings.average)
         self.step, self.best_step, self.stale, self.seconds = 0, 0, 0, 0.0
         self.best_valid = math.inf
         self.history: list[dict[str, Any]] = []
         self.best = self._weights()
-        if folder is not None and (folder / "checkpoint.safetensors").exists():
-            self.best, state = load_checkpoint(
-                folder / "checkpoint.safetensors", model, self.optimizer, self.average, settings
-            )
+        if folder is not None and (folder / CHECKPOINT).exists():
+            self.best, state = load_checkpoint(folder / CHECKPOINT, model, self.optimizer, self.average, settings)
             vars(self).update(state)
 
     def train(self, loggers: Sequence[Logger]) -> None:
@@ -138,7 +161,8 @@ class _Run:
         if not math.isfinite(value):
             raise _diverged(self.step, per_environment)
         self.optimizer.zero_grad(set_to_none=True)
-        _backward(data_loss + self.model.adapter.penalty(contexts, episode.query))
+        penalty = self.model.penalty(contexts, episode.query) + self.model.source.penalty(episode.support)
+        _backward(data_loss + penalty)
         if self.model.source.alternate:
             self._hold_one_half()
         if self.settings.clip:
@@ -207,7 +231,7 @@ class _Run:
             return
         names = ("step", "best_step", "stale", "seconds", "best_valid", "history")
         state = {name: getattr(self, name) for name in names}
-        path = self.folder / "checkpoint.safetensors"
+        path = self.folder / CHECKPOINT
         save_checkpoint(path, self.model, self.optimizer, self.average, self.best, state, self.settings)
 
     def _weights(self) -> dict[str, Tensor]:
@@ -233,8 +257,9 @@ def _check(model: DecomposedDynamics, train: Trajectories, valid: Trajectories |
             raise ShapeError(
                 f"The {name} data have states (C, *X) = {data.state_shape}, the model was built for {tuple(shape)}."
             )
-        if len(data.times) < 2:
-            raise ShapeError(f"The {name} data have T = {len(data.times)} frame; at least two are needed.")
+        if len(data.times) <= model.history:
+            needed = "two" if model.history == 1 else str(model.history + 1)
+            raise ShapeError(f"The {name} data have T = {len(data.times)} frame; at least {needed} are needed.")
         model.source.check(data)
     if valid is not None and valid.n_environments != train.n_environments:
         raise ShapeError(
