@@ -35,7 +35,7 @@ def integrate_history(
     frames = list(window.unbind(axis))
     h = len(frames)
     for k in range(len(times) - 1):
-        held = frames[len(frames) - h + 1 :]
+        held = frames[len(frames) - h : -1]
         see = lambda t, x, held=held: field(t, torch.cat([*held, x], axis))  # noqa: E731
         frames.append(integrate(see, frames[-1], times[k : k + 2], method=method, substeps=substeps)[-1])
     return torch.stack(frames[h - 1 :])
