@@ -70,7 +70,12 @@ def test_two_frames_say_what_one_cannot(method: str, tmp_path: Path) -> None:
     losses = {}
     for history in (1, 2):
         model = leads.build(
-            "coda", data, history=history, method=method, backbone_settings={"width": 16, "depth": 2}, context_penalty=1e-5
+            "coda",
+            data,
+            history=history,
+            method=method,
+            backbone_settings={"width": 16, "depth": 2},
+            context_penalty=1e-5,
         )
         leads.fit(model, data, settings=None, **settings)
         seen = leads.trained(model)

@@ -26,7 +26,7 @@ def labels_of(data: Trajectories, names: Sequence[str]) -> Tensor:
         DataError: labels that are not finite, or data from which one cannot be had.
     """
     columns = [labels[name](data) if name in labels else _parameter(data, name) for name in names]
-    values = torch.stack([c.to(torch.float64) for c in columns], 1)
+    values = torch.stack([c.to("cpu", torch.float64) for c in columns], 1)
     if not bool(torch.isfinite(values).all()):
         e, i = (int(k) for k in (~torch.isfinite(values)).nonzero()[0])
         raise DataError(f"The label {names[i]!r} of environment {e} is not finite.")

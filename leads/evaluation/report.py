@@ -116,7 +116,9 @@ class RunReport:
             spread = self.seen.parameters.std(0)
             for i in [i for i in range(len(spread)) if float(spread[i]) > 0][:2]:
                 name = self.test.parameter_specs[i].name if self.test.parameter_specs else f"parameter {i}"
-                text = f"Learned contexts, coloured by the true {name}, which the model never saw."
+                told = getattr(self.seen.model.source, "label", ())
+                known = f"; the encoder was told: {', '.join(told)}." if told else ", which the model never saw."
+                text = f"Learned contexts, coloured by the true {name}{known}"
                 made.append((text, False, figures.context_plane(self.seen, self.new, i, name)))
         return made
 

@@ -40,7 +40,7 @@ def run_fit(experiment: Experiment, command: str = "") -> Path:
     family, data = make_data(experiment)
     model = build(
         experiment.method.name,
-        family,
+        data.train if experiment.data.channels else family,
         experiment.backbone.name,
         experiment.backbone.settings,
         method=experiment.integrator,

@@ -72,9 +72,10 @@ def fit(
     _check(model, train, valid)
     folder = None if run_dir is None else Path(run_dir)
     model.source.begin(train)
-    if folder is None or not (folder / CHECKPOINT).exists():
-        _train_source(model, train, valid, settings, folder, progress)
+    resumes = folder is not None and (folder / CHECKPOINT).exists()
+    before = 0.0 if resumes else _train_source(model, train, valid, settings, folder, progress)
     run = _Run(model, train, valid, settings, folder)
+    run.seconds += before
     receivers = [*loggers]
     if progress:
         receivers.append(ProgressBar(settings.steps, run.step))
@@ -97,13 +98,15 @@ def _train_source(
     settings: TrainerSettings,
     folder: Path | None,
     progress: bool,
-) -> None:
-    """The first stage, where the context source has one: its own run, in ``folder / "source"``."""
+) -> float:
+    """The first stage, where the context source has one: its own run, in ``folder / "source"``; returns its seconds."""
     objective = model.source.pretext(train)
-    if objective is not None:
-        stage, place = SourceTraining(model.source, objective), None if folder is None else folder / "source"
-        fit(stage, train, valid, source_settings(settings), run_dir=place, progress=progress)
-        model.source.end_pretext()
+    if objective is None:
+        return 0.0
+    stage, place = SourceTraining(model.source, objective), None if folder is None else folder / "source"
+    result = fit(stage, train, valid, source_settings(settings), run_dir=place, progress=progress)
+    model.source.end_pretext()
+    return result.seconds
 
 
 class _Run:
@@ -222,9 +225,11 @@ class _Run:
                 self.average.swap()
             self._checkpoint()
         self.model.load_state_dict(self.best)
-        if self.folder is not None and self.model.recipe:
+        if self.folder is None:
+            return
+        if self.model.recipe:
             save_model(self.model, self.folder / "model.safetensors")
-            write_whole(self.folder / "history.json", json.dumps(self.history, indent=1).encode())
+        write_whole(self.folder / "history.json", json.dumps(self.history, indent=1).encode())
 
     def _checkpoint(self) -> None:
         if self.folder is None:

@@ -40,7 +40,9 @@ def fresh(shape: tuple[int, ...], environments: int = 3, frames: int = 9) -> Tra
 @pytest.mark.parametrize("name", WITH_CONTEXT)
 def test_every_adapter_starts_at_its_shared_model_and_is_trained(name: str, data: DataSplits) -> None:
     settings = {} if name in ("separate", "additive_field", "weight_delta", "taylor") else {"dim": 3}
-    model = leads.build("amortised", data.train, adapter=name, adapter_settings=settings, backbone_settings={"width": 6})
+    model = leads.build(
+        "amortised", data.train, adapter=name, adapter_settings=settings, backbone_settings={"width": 6}
+    )
     with torch.no_grad():
         contexts = model.source.train_contexts(model, None, data.train)
     start = model.adapter.init_context()
