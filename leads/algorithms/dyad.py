@@ -36,7 +36,7 @@ def dyad(
     """First the encoder z: ``min sum_e mean_i [ |c(z_i) - c_e|^2 + |z_{i+1} - z_i|^2 / dim + (|z_i|^2 / dim - 1)^2 ]`` over
     windows i of each environment, with a known quantity c_e; then, z held, the forecaster: ``min sum_e L_e(theta, z_e)``.
 
-    Of a backbone with a style (``style_resnet``: gains, shifts and what lies beyond the edges) z moves that, linearly; of
+    Of a backbone with a style (``style_resnet``, ``style_unet``: gains, shifts and what lies beyond the edges) z moves that, linearly; of
     any other, gain and shift of every hidden layer. Published: style_resnet as a one-step map of ``history=20`` frames,
     the encoder on the same 20, three steps in the loss, dim 512, encoder of width 128 and depth 4, label ``"vorticity"``
     (turbulence, currents) or ``"mean"`` (SST, whose class of season is left out); experiment turbulence_dyad. There, each
