@@ -17,6 +17,8 @@ from leads.trajectories import Trajectories
 from leads.trajectories.segments import Segments
 
 NETWORKS = ("auto", "mlp", "conv")
+#: Numbers that are encoded at a time where no gradient is asked for.
+AT_ONCE = 2**24
 
 
 class Encoder(ContextSource):
@@ -150,7 +152,10 @@ class Encoder(ContextSource):
         if observed is not None:
             x = torch.where(observed, x, x.new_zeros(()))
         leading = x.shape[: x.ndim - 1 - len(self.state_shape)]
-        features = self.network(x.reshape(-1, self.frames, *self.state_shape))
+        flat = x.reshape(-1, self.frames, *self.state_shape)
+        # Gradients need all of it in memory at once; without them, only as much as is read at a time.
+        most = len(flat) if torch.is_grad_enabled() else max(1, AT_ONCE // max(1, flat[:1].numel()))
+        features = torch.cat([self.network(part) for part in flat.split(max(1, most))])
         codes: Tensor = self.out(features / math.sqrt(features.shape[1]))
         return codes.reshape(*leading, -1)
 

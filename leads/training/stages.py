@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import torch
 from torch import Tensor
 
 from leads.adapters import Adapter, Context
 from leads.contexts import ContextSource, Dynamics, Objective
 from leads.dynamics import DecomposedDynamics
+from leads.errors import DivergenceError
 from leads.training.settings import TrainerSettings
 from leads.trajectories import Trajectories
 from leads.trajectories.segments import Segments, whole
@@ -23,7 +25,14 @@ class SourceTraining(DecomposedDynamics):
 
     def loss_per_environment(self, batch: Trajectories | Segments, contexts: Context) -> Tensor:
         del contexts
-        return self.objective(whole(batch) if isinstance(batch, Trajectories) else batch)
+        loss = self.objective(whole(batch) if isinstance(batch, Trajectories) else batch)
+        bad = ~torch.isfinite(loss)
+        if torch.is_grad_enabled() and bool(bad.any()):
+            raise DivergenceError(
+                f"The objective of the context source left the finite numbers in environment {int(bad.nonzero()[0])}, before "
+                "the model's own training. Lower its learning rate (context_lr), or look for extreme values in the data."
+            )
+        return loss
 
 
 def source_settings(settings: TrainerSettings) -> TrainerSettings:

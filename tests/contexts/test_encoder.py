@@ -121,6 +121,13 @@ def test_published_encoder_has_its_size() -> None:
     assert abs(count / 19.12e6 - 1) < 0.01
 
 
+def test_a_piece_at_a_time_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, model = fresh((2, 8)), small((2, 8), frames=4, windows=6)
+    whole = model.source.train_contexts(model, None, x)["code"].detach()
+    monkeypatch.setattr("leads.contexts.encoder.AT_ONCE", 3 * 4 * 2 * 8)
+    torch.testing.assert_close(model.source.new_contexts(model, x)["code"], whole)
+
+
 def test_what_was_not_observed_does_not_matter() -> None:
     x, model = fresh((2,)), small(frames=4, windows=2)
     mask = torch.ones_like(x.states, dtype=torch.bool)

@@ -19,7 +19,7 @@ from leads.contexts import SupervisedEncoder
 from leads.contexts.labels import labels, labels_of
 from leads.dynamics import DecomposedDynamics
 from leads.environments import Budget, Channel, EnvironmentFamily, Grid
-from leads.errors import DataError, SettingsError, UnknownNameError
+from leads.errors import DataError, DivergenceError, SettingsError, UnknownNameError
 from leads.training.settings import TrainerSettings
 from leads.trajectories import DataSplits, Trajectories
 from leads.trajectories.segments import whole
@@ -245,3 +245,9 @@ def test_bad_input(tiny: DataSplits) -> None:
     with pytest.raises(SettingsError, match="source_steps need to be >= 0"):
         leads.fit(untold, unknown, steps=1, source_steps=-1)
     assert isinstance(untold, DecomposedDynamics)
+    wild = build()
+    with torch.no_grad():
+        for p in wild.source.parameters():
+            p.mul_(1e30)
+    with pytest.raises(DivergenceError, match=r"objective of the context source.*environment 0.*context_lr"):
+        leads.fit(wild, tiny.train, steps=1)
