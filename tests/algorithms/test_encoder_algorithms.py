@@ -51,6 +51,15 @@ def test_the_code_is_the_style_and_nothing_else() -> None:
     assert own["convs.0.weight"].shape[1] == 3
 
 
+def test_pads_can_be_left_out() -> None:
+    model = leads.build(
+        "dyad", planes(), "style_unet", {"width": 4}, dim=8, encoder_width=4, encoder_depth=2, pads=False
+    )
+    own = model.adapter.backbone.own_weights()  # type: ignore[union-attr]
+    moved = {k for k, w in model.adapter.prepare({"code": torch.ones(8)}).items() if not torch.equal(w, own[k])}
+    assert moved == {k for k in own if ".norms." in k}
+
+
 def test_rolls_out_from_past_frames_in_both_stages(tmp_path: Path) -> None:
     data, model = planes(), forecaster()
     with torch.no_grad():
