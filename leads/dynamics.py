@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from leads.adapters import Adapter, Context
 from leads.contexts import ContextSource
 from leads.errors import SettingsError, ShapeError, UnknownNameError
-from leads.integrators import integrate, tableau
+from leads.integrators import integrate, integrate_history, tableau
 from leads.registry import nearest
 from leads.trajectories import Trajectories
-from leads.trajectories.segments import Segments, whole
+from leads.trajectories.segments import Segments, stacked, whole
 
 LOSSES = ("mse", "relative_l2")
 
@@ -30,6 +30,9 @@ class DecomposedDynamics(nn.Module):
             rather than a field (Gray-Scott's frames are 16 stable steps apart); results say which was used.
         loss: ``"mse"`` (mean square over all entries) or ``"relative_l2"`` (norm of the error over that of the data,
             per trajectory).
+        history: how many frames the network sees: the present one and those before it, stacked on its input channels,
+            oldest first (see :func:`leads.integrators.integrate_history`). The adapter's network is then one of
+            ``history * C`` channels, of whose output the last C count.
         recipe: how :func:`leads.algorithms.build` made the model; written to files.
     """
 
@@ -40,6 +43,7 @@ class DecomposedDynamics(nn.Module):
         method: str = "rk4",
         substeps: int = 1,
         loss: Literal["mse", "relative_l2"] = "mse",
+        history: int = 1,
         recipe: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
@@ -48,22 +52,24 @@ class DecomposedDynamics(nn.Module):
             raise SettingsError(f"substeps must be at least 1, got {substeps}.")
         if not tableau(method).order and substeps > 1:
             raise SettingsError(f"The one-step map (method {method!r}) has no steps between frames, got {substeps}.")
+        if history < 1:
+            raise SettingsError(f"history counts the frames that the network sees, at least 1, got {history}.")
         if loss not in LOSSES:
             raise UnknownNameError(f"No loss is named {loss!r}. {nearest(str(loss), LOSSES)}")
         self.adapter, self.source = adapter, source
-        self.method, self.substeps, self.loss = method, substeps, loss
+        self.method, self.substeps, self.loss, self.history = method, substeps, loss, history
         self.recipe: dict[str, Any] = recipe or {}
 
     def rollout(self, x0: Tensor, t: Tensor, contexts: Context) -> Tensor:
         """Forecast from initial states.
 
         Args:
-            x0: shape ``(E, N, C, *X)``.
+            x0: shape ``(E, N, C, *X)``; where ``history > 1``, the last frames ``(E, N, history, C, *X)``, oldest first.
             t: shape ``(T,)``, strictly increasing, or ``(T, B...)`` with axes that broadcast against ``(E, N)``.
             contexts: stacked along E (empty for adapters without context).
 
         Returns:
-            States, shape ``(E, N, T, C, *X)``; the first frame is ``x0``.
+            States, shape ``(E, N, T, C, *X)``; the first frame is ``x0``, or the last one given.
         """
         for name, value in contexts.items():
             if value.shape[0] != x0.shape[0]:
@@ -71,10 +77,18 @@ class DecomposedDynamics(nn.Module):
                     f"The context {name!r} covers {value.shape[0]} environments, the initial states {x0.shape[0]} (axis 0)."
                 )
         prepared = self.adapter.prepare_all(contexts)
-        states = integrate(
-            lambda s, x: self.adapter.forward_all(s, x, prepared), x0, t, method=self.method, substeps=self.substeps
-        )
-        return states.movedim(0, 2)
+        field = lambda s, x: self.adapter.forward_all(s, x, prepared)  # noqa: E731
+        steps: dict[str, Any] = {"method": self.method, "substeps": self.substeps}
+        if self.history == 1:
+            return integrate(field, x0, t, **steps).movedim(0, 2)
+        if x0.ndim < 4 or x0.shape[2] != self.history:
+            raise ShapeError(
+                f"This model starts from {self.history} frames, (E, N, {self.history}, C, *X), got {tuple(x0.shape)}. "
+                f"Take Trajectories.first({self.history})."
+            )
+        channels = x0.shape[3]
+        last = lambda s, x: field(s, x)[:, :, -channels:]  # noqa: E731
+        return integrate_history(last, x0, t, axis=2, **steps).movedim(0, 2)
 
     def residuals(self, segments: Segments, contexts: Context) -> Tensor:
         """Forecast minus data on segments, zero where not observed: shape ``(E, N, L, C, *X)``.
@@ -85,8 +99,16 @@ class DecomposedDynamics(nn.Module):
 
     def loss_per_environment(self, batch: Trajectories | Segments, contexts: Context) -> Tensor:
         """Data loss of every environment, shape ``(E,)``."""
-        segments = whole(batch) if isinstance(batch, Trajectories) else batch
+        segments = whole(batch, self.history) if isinstance(batch, Trajectories) else batch
         return error_size(self.residuals(segments, contexts), segments, self.loss)
+
+    def penalty(self, contexts: Context, batch: Trajectories) -> Tensor:
+        """The adapter's penalty on the batch as its network sees it."""
+        return self.adapter.penalty(contexts, stacked(batch, self.history))
+
+    def adaptation_penalty(self, contexts: Context, batch: Trajectories) -> Tensor:
+        """The adapter's penalty of each environment, shape ``(E,)``, on the batch as its network sees it."""
+        return self.adapter.adaptation_penalty(contexts, stacked(batch, self.history))
 
 
 def forecast_error(forecast: Tensor, segments: Segments) -> Tensor:

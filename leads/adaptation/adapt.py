@@ -88,14 +88,16 @@ def _solve(
     # Central differences need float64; a copy is cast, so the model keeps its bits.
     double = copy.deepcopy(model).double().requires_grad_(False)
     start = {k: v.detach().double() for k, v in start.items()}
-    return levenberg_marquardt(double, whole(support.to(dtype=torch.float64)), start, settings), solver
+    return levenberg_marquardt(double, whole(support.to(dtype=torch.float64), model.history), start, settings), solver
 
 
 def _holding(model: DecomposedDynamics, given: Context) -> DecomposedDynamics:
     """The same dynamics, with what is known of its contexts held; it shares the model's weights."""
     if not given:
         return model
-    return DecomposedDynamics(Pinned(model.adapter, given), model.source, model.method, model.substeps, model.loss)  # type: ignore[arg-type]
+    return DecomposedDynamics(
+        Pinned(model.adapter, given), model.source, model.method, model.substeps, model.loss, model.history
+    )  # type: ignore[arg-type]
 
 
 @torch.no_grad()
@@ -114,5 +116,6 @@ def _check(model: DecomposedDynamics, support: Trajectories) -> None:
         raise ShapeError(
             f"The model forecasts states (C, *X) = {tuple(shape)}, the support trajectories have {support.state_shape}."
         )
-    if len(support.times) < 2:
-        raise ShapeError(f"The support trajectories have T = {len(support.times)} frame; at least two are needed.")
+    if len(support.times) <= model.history:
+        needed = "two" if model.history == 1 else str(model.history + 1)
+        raise ShapeError(f"The support trajectories have T = {len(support.times)} frame; at least {needed} are needed.")

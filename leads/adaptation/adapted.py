@@ -42,8 +42,9 @@ class Adapted:
         """Forecast from initial states.
 
         Args:
-            x0: shape ``(E, N, C, *X)``, one row of N initial states per adapted environment.
-            times: shape ``(T,)``, strictly increasing; the first is the time of ``x0``.
+            x0: shape ``(E, N, C, *X)``, one row of N initial states per adapted environment; for a model that sees past
+                frames, the last ones ``(E, N, history, C, *X)`` (:meth:`leads.Trajectories.first`).
+            times: shape ``(T,)``, strictly increasing; the first is the time of ``x0``, or of its last frame.
 
         Returns:
             States, shape ``(E, N, T, C, *X)``; entries after a divergence are not finite.
@@ -102,11 +103,13 @@ class Adapted:
 
     def _check(self, x0: Tensor, times: Tensor) -> None:
         check_times(times)
-        shape = tuple(self.model.recipe.get("state_shape", x0.shape[2:]))
+        shape = tuple(self.model.recipe.get("state_shape", x0.shape[2 + (self.model.history > 1) :]))
         environments = next((v.shape[0] for v in self.contexts.values()), x0.shape[0])
-        if x0.ndim != 2 + len(shape) or tuple(x0.shape[2:]) != shape or x0.shape[0] != environments:
-            expected = ", ".join(map(str, (environments, "N", *shape)))
-            raise ShapeError(f"Initial states need shape ({expected}) = (E, N, C, *X), got {tuple(x0.shape)}.")
+        history = () if self.model.history == 1 else (self.model.history,)
+        if tuple(x0.shape[2:]) != (*history, *shape) or x0.shape[0] != environments:
+            expected = ", ".join(map(str, (environments, "N", *history, *shape)))
+            letters = "(E, N, history, C, *X)" if history else "(E, N, C, *X)"
+            raise ShapeError(f"Initial states need shape ({expected}) = {letters}, got {tuple(x0.shape)}.")
         if not bool(torch.isfinite(x0).all()):
             raise DataError("Initial states contain NaN or infinite values.")
 

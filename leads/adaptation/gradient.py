@@ -25,14 +25,14 @@ def gradient_descent(model: DecomposedDynamics, data: Trajectories, start: Conte
     contexts = {k: v.detach().clone().requires_grad_() for k, v in start.items()}
     leaves = list(contexts.values())
     optimizer = torch.optim.Adam(leaves, lr=settings.lr, fused=True)
-    segments = whole(data)
+    segments = whole(data, model.history)
     best = {k: v.detach().clone() for k, v in contexts.items()}
     lowest = torch.full((data.n_environments,), math.inf, dtype=data.states.dtype, device=data.states.device)
     loss_at_best = lowest.clone()
     losses: list[list[float]] = []
     for step in range(settings.steps + 1):
         loss = model.loss_per_environment(segments, contexts)
-        objective = loss + model.adapter.adaptation_penalty(contexts, data)
+        objective = loss + model.adaptation_penalty(contexts, data)
         if step == 0 and not bool(torch.isfinite(objective).all()):
             e = int((~torch.isfinite(objective)).nonzero()[0])
             raise DivergenceError(f"The rollout of new environment {e} from its starting context is not finite.")

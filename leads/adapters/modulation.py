@@ -19,7 +19,8 @@ class Modulation(WeightAdapter):
 
     A layer is a part of the backbone that holds a matrix or a kernel W of output channels first, with or without a
     bias b; so gain and shift become ``W_e = (1 + G c_e) * W`` and ``b_e = (1 + G c_e) * b + B c_e``, and any backbone
-    is served. Layers without bias are scaled only; layers without matrix (activation slopes, norms) stay.
+    is served. Layers without bias are scaled only; layers without matrix (activation slopes) stay. Where a backbone
+    normalises what its hidden layers give, which undoes their scale, its norms' gain and shift are modulated instead.
 
     Penalty: ``code sum_e |c_e|^2``.
 
@@ -46,7 +47,8 @@ class Modulation(WeightAdapter):
         if dim < 1:
             raise SettingsError(f"The code needs at least one dimension, got dim={dim}.")
         self.dim, self.code = dim, code
-        chosen, layers = moving(self.backbone, only), weighted_layers(self.backbone)
+        norms = self.backbone.norm_layers() if only == "hidden" else []
+        chosen, layers = moving(self.backbone, "all" if norms else only), norms or weighted_layers(self.backbone)
         self.moving = [name for name in chosen if layer_of(name) in layers]
         if not self.moving:
             raise SettingsError(f"There is no layer with a matrix or a kernel to modulate among only={only!r}.")
@@ -54,7 +56,7 @@ class Modulation(WeightAdapter):
         weights = self.backbone.own_weights()
         for name in self.moving:
             key, out = layer_of(name).replace(".", "/"), weights[name].shape[0]  # a ParameterDict refuses dots
-            into = self.gain if weights[name].ndim > 1 else self.shift
+            into = self.gain if _scales(name, weights[name]) else self.shift
             into[key] = nn.Parameter(torch.empty(out, dim).uniform_(-1, 1).mul_(spread / math.sqrt(dim)))
 
     def init_context(self) -> Context:
@@ -65,8 +67,13 @@ class Modulation(WeightAdapter):
         for name in self.moving:
             key, w = layer_of(name).replace(".", "/"), weights[name]
             scaled = w * (1 + self.gain[key] @ c).reshape(-1, *(1,) * (w.ndim - 1))
-            weights[name] = scaled if w.ndim > 1 else scaled + self.shift[key] @ c
+            weights[name] = scaled if _scales(name, w) else scaled + self.shift[key] @ c
         return weights
 
     def penalty(self, contexts: Context, batch: Trajectories) -> Tensor:
         return super().penalty(contexts, batch) + self.code * contexts["code"].square().sum()
+
+
+def _scales(name: str, weight: Tensor) -> bool:
+    """Whether a parameter scales its layer's input (a matrix, a kernel, a norm's gain) rather than being added."""
+    return weight.ndim > 1 or name.endswith(".gain")

@@ -29,6 +29,7 @@ def build(
     *,
     method: str = "rk4",
     substeps: int = 1,
+    history: int = 1,
     seed: int = 0,
     **settings: Any,
 ) -> DecomposedDynamics:
@@ -40,6 +41,7 @@ def build(
         backbone: a registered backbone.
         backbone_settings: its arguments, e.g. ``{"width": 128}``.
         method, substeps: the integrator; ``method="map"`` makes the network a one-step map from frame to frame.
+        history: how many frames the network sees, the present one and those before it stacked on its input channels.
         seed: of the initial weights; torch's global generator is left as it was.
         settings: the algorithm's own arguments, e.g. ``dim=2``.
 
@@ -63,33 +65,48 @@ def build(
         "seed": seed,
         "settings": settings,
     }
+    if history != 1:
+        recipe["history"] = history
     return from_recipe(recipe)
 
 
 def from_recipe(recipe: dict[str, Any]) -> DecomposedDynamics:
     """Build the untrained model that a recipe describes (what :attr:`DecomposedDynamics.recipe` holds)."""
     make_network, make_model = backbones[recipe["backbone"]], algorithms[recipe["algorithm"]]
-    shape = tuple(recipe["state_shape"])
+    channels, *space = recipe["state_shape"]
+    history = recipe.get("history", 1)
+    if history < 1:
+        raise SettingsError(f"history counts the frames that the network sees, at least 1, got {history}.")
+    shape = (channels * history, *space)
+    frames = {"history": history} if history > 1 else {}
 
     def make_backbone() -> Backbone:
-        return _call(make_network, f"backbone {recipe['backbone']!r}", shape, **recipe["backbone_settings"])
+        return call(make_network, f"backbone {recipe['backbone']!r}", shape, **recipe["backbone_settings"])
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe["seed"])
-        model: DecomposedDynamics = _call(
+        model: DecomposedDynamics = call(
             make_model,
             f"algorithm {recipe['algorithm']!r}",
             make_backbone,
             recipe["environments"],
             method=recipe["method"],
             substeps=recipe["substeps"],
+            **frames,
             **recipe["settings"],
         )
     model.recipe = recipe
     return model
 
 
-def _call(maker: Callable[..., Any], what: str, *args: Any, **settings: Any) -> Any:
+def state_shape_of(make_backbone: MakeBackbone, history: int = 1) -> tuple[int, ...]:
+    """``(C, *X)`` of the data, from the network that sees so many of their frames side by side."""
+    channels, *space = make_backbone().state_shape
+    return (channels // history, *space)
+
+
+def call(maker: Callable[..., Any], what: str, *args: Any, **settings: Any) -> Any:
+    """``maker(*args, **settings)``, or a SettingsError that names ``what`` does not take the settings."""
     try:
         return maker(*args, **settings)
     except TypeError as error:

@@ -63,6 +63,10 @@ class Backbone(nn.Module):
             seen.setdefault(name.rsplit(".", 1)[0] if "." in name else name)
         return list(seen)
 
+    def norm_layers(self) -> list[str]:
+        """Prefixes of the layers that normalise their input and then apply parameters ``gain`` and ``shift`` to it."""
+        return []
+
     def complex_weights(self) -> list[str]:
         """Names of the weights whose last axis holds real and imaginary parts: complex matrices, one a position."""
         return []

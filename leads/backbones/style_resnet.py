@@ -123,3 +123,6 @@ class StyleResNet(Backbone):
     def style(self) -> list[str]:
         """Names of the parameters that are the style: gains, shifts and pad values."""
         return [name for name, _ in self.named_parameters() if name.startswith(("norms.", "pads."))]
+
+    def norm_layers(self) -> list[str]:
+        return [name.removesuffix(".gain") for name in self.style() if name.endswith(".gain")]

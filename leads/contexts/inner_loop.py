@@ -91,7 +91,7 @@ class InnerLoop(ContextSource):
         for _ in range(self.steps if contexts else 0):
             here = {k: v if v.requires_grad else v.requires_grad_() for k, v in contexts.items()}
             whole = {**here, **given}
-            loss = model.loss_per_environment(cut, whole) + model.adapter.adaptation_penalty(whole, support)
+            loss = model.loss_per_environment(cut, whole) + model.adaptation_penalty(whole, support)
             gradients = torch.autograd.grad(loss.sum(), list(here.values()), create_graph=second)
             moves = dict(zip(here, gradients, strict=True))
             contexts = {k: v - self._rate(k) * moves[k] for k, v in here.items()}

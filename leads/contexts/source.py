@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Protocol
 
 import torch
@@ -12,6 +13,9 @@ from leads.adapters import Adapter, Context
 from leads.trajectories import Trajectories
 from leads.trajectories.segments import Segments
 
+#: Whole trajectories -> a loss of every environment, shape ``(E,)``.
+Objective = Callable[[Segments], Tensor]
+
 
 class Dynamics(Protocol):
     """What a source may ask of the model whose contexts it gives."""
@@ -20,6 +24,9 @@ class Dynamics(Protocol):
 
     def loss_per_environment(self, batch: Trajectories | Segments, contexts: Context) -> Tensor:
         """Data loss of every environment, shape ``(E,)``."""
+
+    def adaptation_penalty(self, contexts: Context, batch: Trajectories) -> Tensor:
+        """Penalty of every environment, shape ``(E,)``."""
 
 
 class ContextSource(nn.Module, ABC):
@@ -40,6 +47,22 @@ class ContextSource(nn.Module, ABC):
     def per_environment(self) -> bool:
         """Whether something is kept for each seen environment, so that it must come back while training."""
         return False
+    def begin(self, data: Trajectories) -> None:
+        """Take in what of the training data (scales, the distance of frames) becomes part of the model, before the first
+        step. Nothing by default."""
+        del data
+
+    def pretext(self, data: Trajectories) -> Objective | None:
+        """What this source is trained on by itself before the model is, or ``None`` where nothing is (any more)."""
+        del data
+        return None
+
+    def end_pretext(self) -> None:
+        """Called once the source was trained on :meth:`pretext`."""
+
+    def penalty(self, support: Trajectories) -> Tensor:
+        """What training adds to the data loss on the source's behalf: a scalar. Nothing by default."""
+        return support.states.new_zeros(())
 
     #: Optimiser steps after which shared weights and contexts take turns (0: both move in every step).
     alternate: int = 0

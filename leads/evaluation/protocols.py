@@ -59,9 +59,9 @@ class Evaluation:
 def evaluate(
     adapted: Adapted, test: Trajectories, horizon: float | None = None, names: Sequence[str] | None = None
 ) -> Evaluation:
-    """Forecast every test trajectory from its first frame and score it.
+    """Forecast every test trajectory from its first frame, or the first ones where the model sees past frames; score it.
 
-    All frames count, the given first one included, as in the published averages over all entries.
+    All frames from the last given one on count, that one included, as in the published averages over all entries.
 
     Args:
         adapted: what :func:`leads.adapt` or :func:`leads.trained` returned.
@@ -85,7 +85,8 @@ def evaluate(
         raise DataError(
             "The test environments have other parameters than those the model was adapted to. Match their order."
         )
-    forecast = adapted.forecast(test.initial, test.times).to(test.states)
+    x0, test = test.first(adapted.model.history), test.select(frames=slice(adapted.model.history - 1, None))
+    forecast = adapted.forecast(x0, test.times).to(test.states)
     spans: dict[str, Tensor] = {"all": torch.ones(len(test.times), dtype=torch.bool)}
     if horizon is not None and float(test.times[-1]) > horizon + 1e-9:
         within = test.times <= horizon + 1e-9

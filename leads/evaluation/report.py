@@ -84,20 +84,21 @@ class RunReport:
 
     def figures(self) -> list[tuple[str, bool, Figure]]:
         """Caption, whether it needs the whole width, figure."""
-        seen = self.seen.forecast(self.test.initial, self.test.times).cpu()
-        new = self.new.forecast(self.adapt_test.initial, self.adapt_test.times).cpu()
+        history = self.seen.model.history
+        kept = slice(history - 1, None)
+        test, adapt_test = self.test.select(frames=kept), self.adapt_test.select(frames=kept)
+        seen = self.seen.forecast(self.test.first(history), test.times).cpu()
+        new = self.new.forecast(self.adapt_test.first(history), adapt_test.times).cpu()
         made: list[tuple[str, bool, Figure]] = []
         space = self.test.states.ndim - 4
         if space == 0:
             text = "Forecasts in environments never seen, each adapted from its support trajectory: lines; truth: dots."
-            made.append((text, True, figures.trajectories(new, self.adapt_test)))
-            made.append(("Forecasts in seen environments.", True, figures.trajectories(seen, self.test)))
+            made.append((text, True, figures.trajectories(new, adapt_test)))
+            made.append(("Forecasts in seen environments.", True, figures.trajectories(seen, test)))
         if space == 2:
             for e in range(min(2, self.adapt_test.n_environments)):
                 text = "An environment never seen: truth, forecast and their difference."
-                made.append(
-                    (text, True, figures.fields(new, self.adapt_test, e, channel=self.test.states.shape[3] - 1))
-                )
+                made.append((text, True, figures.fields(new, adapt_test, e, channel=self.test.states.shape[3] - 1)))
         made.append(
             (
                 "Training: loss and validation loss; dashed where the horizon grows.",
@@ -115,7 +116,9 @@ class RunReport:
             spread = self.seen.parameters.std(0)
             for i in [i for i in range(len(spread)) if float(spread[i]) > 0][:2]:
                 name = self.test.parameter_specs[i].name if self.test.parameter_specs else f"parameter {i}"
-                text = f"Learned contexts, coloured by the true {name}, which the model never saw."
+                told = getattr(self.seen.model.source, "label", ())
+                known = f"; the encoder was told: {', '.join(told)}." if told else ", which the model never saw."
+                text = f"Learned contexts, coloured by the true {name}{known}"
                 made.append((text, False, figures.context_plane(self.seen, self.new, i, name)))
         return made
 

@@ -13,9 +13,10 @@ from leads.environments import EnvironmentFamily, make
 from leads.errors import CheckpointError, FileError, SettingsError, UnknownNameError
 from leads.evaluation import Evaluation
 from leads.experiment.place import PRECISIONS, place
-from leads.experiment.settings import Experiment, determining, from_config
+from leads.experiment.settings import Experiment, determining, from_config, sampling
 from leads.training import load_model
 from leads.trajectories import DataSplits, generate
+from leads.trajectories.samples import sampled_splits
 
 if TYPE_CHECKING:
     from leads.evaluation.report import RunReport
@@ -124,4 +125,4 @@ def make_data(experiment: Experiment) -> tuple[EnvironmentFamily, DataSplits]:
     family = make(experiment.family.name, **experiment.family.settings)
     fidelity: Any = experiment.data.fidelity
     data = generate(family, experiment.data.seed, fidelity, dtype=PRECISIONS[experiment.precision])
-    return family, data
+    return family, sampled_splits(data, sampling(experiment))

@@ -40,11 +40,12 @@ def run_fit(experiment: Experiment, command: str = "") -> Path:
     family, data = make_data(experiment)
     model = build(
         experiment.method.name,
-        family,
+        data.train if experiment.data.channels else family,
         experiment.backbone.name,
         experiment.backbone.settings,
         method=experiment.integrator,
         substeps=experiment.substeps,
+        history=experiment.history,
         seed=experiment.seed,
         **experiment.method.settings,
     ).to(device, dtype)

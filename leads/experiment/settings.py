@@ -11,6 +11,7 @@ from leads.adaptation import AdaptSettings
 from leads.errors import SettingsError, UnknownNameError
 from leads.registry import nearest
 from leads.training import ScheduledSampling, TrainerSettings
+from leads.trajectories.samples import Sampling
 
 
 def _schema(settings: type, without: tuple[str, ...] = ()) -> type:
@@ -50,10 +51,17 @@ class Named:
 
 @dataclass
 class Data:
-    """Which data a family is asked for."""
+    """Which data a family is asked for, and what of them models see (:class:`leads.trajectories.samples.Sampling`)."""
 
     seed: int = 0
     fidelity: str = "exact"
+    channels: list[str] = field(default_factory=list)
+    standardise: str = "none"
+    window: int = 0
+    stride: int = 1
+    valid_from: int = 0
+    test_from: int = 0
+    new_until: int = 0
 
 
 @dataclass
@@ -65,6 +73,7 @@ class Experiment:
     backbone: Named = field(default_factory=Named)
     integrator: str = "rk4"
     substeps: int = 1
+    history: int = 1
     data: Data = field(default_factory=Data)
     trainer: Any = field(default_factory=TrainerSchema)
     adaptation: Any = field(default_factory=AdaptSchema)
@@ -120,6 +129,11 @@ def trainer_settings(experiment: Experiment) -> TrainerSettings:
         _refuse(rule, [f.name for f in dataclasses.fields(ScheduledSampling)], "trainer.scheduled_sampling")
         values["scheduled_sampling"] = ScheduledSampling(**rule)
     return TrainerSettings(**values)
+
+
+def sampling(experiment: Experiment) -> Sampling:
+    values = {f.name: getattr(experiment.data, f.name) for f in dataclasses.fields(Sampling)}
+    return Sampling(**{**values, "channels": tuple(values["channels"])})
 
 
 def adapt_settings(experiment: Experiment) -> AdaptSettings:

@@ -5,6 +5,7 @@ from leads.integrators.each import check_finite, integrate_each, interpolate_eac
 from leads.integrators.exponential import integrate_exponential
 from leads.integrators.exponential_tableaus import exponential_methods
 from leads.integrators.fixed import Field, check_times, integrate
+from leads.integrators.history import integrate_history
 from leads.integrators.tableaus import Tableau, methods, tableau
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "integrate_adaptive",
     "integrate_each",
     "integrate_exponential",
+    "integrate_history",
     "interpolate_each",
     "methods",
     "tableau",

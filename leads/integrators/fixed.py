@@ -137,17 +137,8 @@ def _iterate(field: Field, x0: Tensor, times: Tensor, substeps: int, max_step: f
     if times.ndim == 1:
         check_times(times)
     wide = _wide(x0, times) if times.ndim > 1 else ()
-    steps = times.diff(dim=0)
-    moving = steps != 0
-    if bool(moving.any()):
-        low, high = float(steps[moving].min()), float(steps[moving].max())
-        # Times may have come through float32, whose rounding grows with the time itself.
-        slack = 1e-5 * high + 4 * torch.finfo(torch.float32).eps * float(times.abs().max())
-        if low <= 0 or high - low > slack:
-            raise DataError(
-                "The one-step map (method 'map') needs frames that are equally far apart, but these lie between "
-                f"{low:g} and {high:g} apart. Resample them, or choose an integration method, e.g. 'rk4'."
-            )
+    check_even(times, "The one-step map (method 'map')", "choose an integration method, e.g. 'rk4'")
+    moving = times.diff(dim=0) != 0
     states = [x0]
     x = x0
     for t, go in zip(times.to(x0), moving, strict=False):
@@ -156,6 +147,22 @@ def _iterate(field: Field, x0: Tensor, times: Tensor, substeps: int, max_step: f
             x = moved if bool(go.all()) else torch.where(go.to(x.device).reshape(wide), moved, x)
         states.append(x)
     return torch.stack(states)
+
+
+def check_even(times: Tensor, what: str, instead: str) -> None:
+    """Raise DataError unless all steps of ``times`` ``(T, *B)`` that are not nothing are equally long."""
+    steps = times.diff(dim=0)
+    moving = steps != 0
+    if not bool(moving.any()):
+        return
+    low, high = float(steps[moving].min()), float(steps[moving].max())
+    # Times may have come through float32, whose rounding grows with the time itself.
+    slack = 1e-5 * high + 4 * torch.finfo(torch.float32).eps * float(times.abs().max())
+    if low <= 0 or high - low > slack:
+        raise DataError(
+            f"{what} needs frames that are equally far apart, but these lie between {low:g} and {high:g} apart. "
+            f"Resample them, or {instead}."
+        )
 
 
 def _common(h: Tensor) -> float | None:

@@ -44,14 +44,21 @@ class Episodes:
         data: trajectories of the seen environments.
         settings: see :class:`leads.training.TrainerSettings`.
         family: where fresh environments are drawn from; needed with ``settings.fresh_environments``.
+        history: frames that the model sees, see :class:`leads.dynamics.DecomposedDynamics`.
 
     Raises:
-        SettingsError: at construction, where the data leave nothing for the query, or hold too few environments, or
-            there is no family for fresh ones.
+        SettingsError: at construction, where the data leave nothing for the query, or the support too little, or hold
+            too few environments, or there is no family for fresh ones.
     """
 
-    def __init__(self, data: Trajectories, settings: TrainerSettings, family: EnvironmentFamily | None = None) -> None:
-        self.data, self.settings = data, settings
+    def __init__(
+        self,
+        data: Trajectories,
+        settings: TrainerSettings,
+        family: EnvironmentFamily | None = None,
+        history: int = 1,
+    ) -> None:
+        self.data, self.settings, self.history = data, settings, history
         self.fresh = fresh_environments(family, data, settings)
         self._cache: tuple[tuple[int, int], Episode] | None = None
         if settings.environments_per_step > data.n_environments and not self.fresh:
@@ -67,6 +74,11 @@ class Episodes:
         if settings.support_frames >= len(data.times):
             raise SettingsError(
                 f"support_frames={settings.support_frames} leaves none of the {len(data.times)} frames for the query."
+            )
+        if 0 < settings.support_frames <= history:
+            raise SettingsError(
+                f"support_frames={settings.support_frames} is not more than the {history} past frames that the model "
+                "starts from: no frame of the support would be forecast. Give more, or support_frames=0."
             )
 
     def draw(self, step: int) -> Episode:
@@ -95,30 +107,34 @@ class Episodes:
 
         def segments(part: Trajectories) -> Segments:
             if s.scheduled_sampling is None or generator is None:
-                return _window(part, s.horizon(step))
-            return sampled(part, s.scheduled_sampling, step, generator)
+                return _window(part, s.horizon(step), self.history)
+            return sampled(part, s.scheduled_sampling, step, generator, self.history)
 
         if s.support:
             support = batch.select(trajectories=slice(0, s.support))
             query = batch.select(trajectories=slice(s.support, None))
         elif s.support_frames:
             support = batch.select(frames=slice(0, s.support_frames))
-            query = batch.select(frames=slice(s.support_frames - 1, None))
+            query = batch.select(frames=slice(s.support_frames - self.history, None))
         else:
             both = segments(batch)
             return Episode(batch, both, batch, both)
         return Episode(support, segments(support), query, segments(query))
 
 
-def _window(data: Trajectories, horizon: int) -> Segments:
-    return windows(data, horizon) if horizon else whole(data)
+def _window(data: Trajectories, horizon: int, history: int) -> Segments:
+    return windows(data, horizon, history) if horizon else whole(data, history)
 
 
-def sampled(data: Trajectories, rule: ScheduledSampling, step: int, generator: torch.Generator) -> Segments:
-    """Segments between the restarts that scheduled sampling draws; the last frame never restarts."""
-    last = len(data.times) - 1
+def sampled(
+    data: Trajectories, rule: ScheduledSampling, step: int, generator: torch.Generator, history: int = 1
+) -> Segments:
+    """Segments between the restarts that scheduled sampling draws; the last frame never restarts, and with
+    ``history > 1`` none restarts before so many are given."""
+    first, last = history - 1, len(data.times) - 1
     epsilon = rule.epsilon(step)
-    restart = torch.rand(max(last - 1, 0), generator=generator) < epsilon
-    starts = [0, *(i + 1 for i in range(last - 1) if bool(restart[i]))]
+    inner = range(first + 1, last)
+    restart = torch.rand(len(inner), generator=generator) < epsilon
+    starts = [first, *(k for k, again in zip(inner, restart.tolist(), strict=True) if again)]
     lengths = [b - a for a, b in zip(starts, [*starts[1:], last], strict=True)]
-    return cut(data, starts, lengths)
+    return cut(data, starts, lengths, history)

@@ -22,8 +22,11 @@ from leads.training.files import save_model
 from leads.training.logging import Logger, ProgressBar, TensorBoardLogger
 from leads.training.optimisation import WeightAverage, make_optimizer, rate
 from leads.training.settings import TrainerSettings
+from leads.training.stages import SourceTraining, source_settings
 from leads.trajectories import Trajectories
 from leads.trajectories.cache import write_whole
+
+CHECKPOINT = "checkpoint.safetensors"
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,9 @@ def fit(
 ) -> FitResult:
     """Train the shared weights and the contexts of the seen environments.
 
+    Where the context source has an objective of its own (:meth:`leads.contexts.ContextSource.pretext`), it is trained on
+    that first, for ``source_steps``, and then held.
+
     Args:
         model: trained in place; it ends with the weights that were best on ``valid`` (the last ones without it).
         train: trajectories of the seen environments.
@@ -71,7 +77,11 @@ def fit(
     if settings.fresh_environments and model.source.per_environment:
         raise _keeps_rows(model)
     folder = None if run_dir is None else Path(run_dir)
+    model.source.begin(train)
+    resumes = folder is not None and (folder / CHECKPOINT).exists()
+    before = 0.0 if resumes else _train_source(model, train, valid, settings, folder, progress)
     run = _Run(model, train, valid, settings, folder, family)
+    run.seconds += before
     receivers = [*loggers]
     if progress:
         receivers.append(ProgressBar(settings.steps, run.step))
@@ -87,6 +97,24 @@ def fit(
     return FitResult(run.history, run.best_step, valid_value, run.seconds)
 
 
+def _train_source(
+    model: DecomposedDynamics,
+    train: Trajectories,
+    valid: Trajectories | None,
+    settings: TrainerSettings,
+    folder: Path | None,
+    progress: bool,
+) -> float:
+    """The first stage, where the context source has one: its own run, in ``folder / "source"``; returns its seconds."""
+    objective = model.source.pretext(train)
+    if objective is None:
+        return 0.0
+    stage, place = SourceTraining(model.source, objective), None if folder is None else folder / "source"
+    result = fit(stage, train, valid, source_settings(settings), run_dir=place, progress=progress)
+    model.source.end_pretext()
+    return result.seconds
+
+
 class _Run:
     """The state of one training run."""
 
@@ -100,17 +128,15 @@ class _Run:
         family: EnvironmentFamily | None,
     ) -> None:
         self.model, self.train_data, self.valid, self.settings, self.folder = model, train, valid, settings, folder
-        self.episodes = Episodes(train, settings, family)
+        self.episodes = Episodes(train, settings, family, model.history)
         self.optimizer = make_optimizer(model, settings)
         self.average = WeightAverage(model, settings.average)
         self.step, self.best_step, self.stale, self.seconds = 0, 0, 0, 0.0
         self.best_valid = math.inf
         self.history: list[dict[str, Any]] = []
         self.best = self._weights()
-        if folder is not None and (folder / "checkpoint.safetensors").exists():
-            self.best, state = load_checkpoint(
-                folder / "checkpoint.safetensors", model, self.optimizer, self.average, settings
-            )
+        if folder is not None and (folder / CHECKPOINT).exists():
+            self.best, state = load_checkpoint(folder / CHECKPOINT, model, self.optimizer, self.average, settings)
             vars(self).update(state)
 
     def train(self, loggers: Sequence[Logger]) -> None:
@@ -146,7 +172,8 @@ class _Run:
         if not math.isfinite(value):
             raise _diverged(f"{self.step}{self._which()}", per_environment, episode)
         self.optimizer.zero_grad(set_to_none=True)
-        _backward(data_loss + self.model.adapter.penalty(contexts, episode.query))
+        penalty = self.model.penalty(contexts, episode.query) + self.model.source.penalty(episode.support)
+        _backward(data_loss + penalty)
         if self.model.source.alternate:
             self._hold_one_half()
         if self.settings.clip:
@@ -210,16 +237,18 @@ class _Run:
                 self.average.swap()
             self._checkpoint()
         self.model.load_state_dict(self.best)
-        if self.folder is not None and self.model.recipe:
+        if self.folder is None:
+            return
+        if self.model.recipe:
             save_model(self.model, self.folder / "model.safetensors")
-            write_whole(self.folder / "history.json", json.dumps(self.history, indent=1).encode())
+        write_whole(self.folder / "history.json", json.dumps(self.history, indent=1).encode())
 
     def _checkpoint(self) -> None:
         if self.folder is None:
             return
         names = ("step", "best_step", "stale", "seconds", "best_valid", "history")
         state = {name: getattr(self, name) for name in names}
-        path = self.folder / "checkpoint.safetensors"
+        path = self.folder / CHECKPOINT
         save_checkpoint(path, self.model, self.optimizer, self.average, self.best, state, self.settings)
 
     def _weights(self) -> dict[str, Tensor]:
@@ -245,8 +274,9 @@ def _check(model: DecomposedDynamics, train: Trajectories, valid: Trajectories |
             raise ShapeError(
                 f"The {name} data have states (C, *X) = {data.state_shape}, the model was built for {tuple(shape)}."
             )
-        if len(data.times) < 2:
-            raise ShapeError(f"The {name} data have T = {len(data.times)} frame; at least two are needed.")
+        if len(data.times) <= model.history:
+            needed = "two" if model.history == 1 else str(model.history + 1)
+            raise ShapeError(f"The {name} data have T = {len(data.times)} frame; at least {needed} are needed.")
         model.source.check(data)
     if valid is not None and valid.n_environments != train.n_environments:
         raise ShapeError(

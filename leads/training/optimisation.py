@@ -27,7 +27,7 @@ def make_optimizer(model: DecomposedDynamics, settings: TrainerSettings) -> torc
         raise SettingsError(
             "This model has nothing to train: no learned weight, parameter or context. Adapt or evaluate it."
         )
-    return torch.optim.Adam(groups, betas=settings.betas, fused=True)
+    return torch.optim.Adam(groups, betas=settings.betas, weight_decay=settings.weight_decay, fused=True)
 
 
 def rate(settings: TrainerSettings, step: int) -> float:

@@ -42,7 +42,11 @@ class TrainerSettings:
     Attributes:
         steps: optimiser steps.
         lr: peak learning rate of Adam.
-        context_lr: learning rate of the contexts, where it differs.
+        context_lr: learning rate of the contexts, or of whatever gives them, where it differs.
+        weight_decay: Adam's pull of all trained numbers towards zero (the gradient of ``weight_decay / 2`` times the sum
+            of their squares).
+        source_steps: optimiser steps of the first stage, for models whose context source is trained before them and
+            without them (0: as many as ``steps``).
         schedule: ``"one_cycle"`` (linear warm-up, cosine decay), ``"cosine"`` or ``"constant"``.
         warmup: share of the steps in which one_cycle rises.
         betas: Adam's averaging constants.
@@ -71,6 +75,8 @@ class TrainerSettings:
     steps: int = 10_000
     lr: float = 3e-3
     context_lr: float | None = None
+    weight_decay: float = 0.0
+    source_steps: int = 0
     schedule: str = "one_cycle"
     warmup: float = 0.05
     betas: tuple[float, float] = (0.9, 0.99)
@@ -96,6 +102,10 @@ class TrainerSettings:
                 raise SettingsError(f"{name} must be at least 1, got {getattr(self, name)}.")
         if not self.lr > 0 or (self.context_lr is not None and not self.context_lr > 0):
             raise SettingsError(f"Learning rates must be positive, got lr={self.lr}, context_lr={self.context_lr}.")
+        if self.weight_decay < 0 or self.source_steps < 0:
+            raise SettingsError(
+                f"weight_decay and source_steps need to be >= 0, got {self.weight_decay} and {self.source_steps}."
+            )
         if self.schedule not in SCHEDULES:
             raise UnknownNameError(f"No schedule is named {self.schedule!r}. {nearest(self.schedule, SCHEDULES)}")
         if not self.horizons or min(self.horizons) < 0:

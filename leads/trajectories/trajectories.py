@@ -96,6 +96,19 @@ class Trajectories:
         """First frames, shape ``(E, N, C, *X)``."""
         return self.states[:, :, 0]
 
+    def first(self, history: int = 1) -> Tensor:
+        """What a forecast with so many past frames starts from: :attr:`initial`, or for ``history > 1`` the first frames,
+        shape ``(E, N, history, C, *X)``.
+
+        Raises:
+            ShapeError: fewer frames than that.
+        """
+        if len(self.times) < history:
+            raise ShapeError(
+                f"A forecast from {history} past frames needs T >= {history}, these trajectories have {len(self.times)}."
+            )
+        return self.initial if history == 1 else self.states[:, :, :history]
+
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Trajectories:
         """Move the states (and cast them); times and parameters stay float64 on the CPU, where steps are counted."""
         mask = None if self.mask is None else self.mask.to(device)

@@ -12,8 +12,8 @@ from leads.testing import check_backbone
 
 SHAPES: dict[str, list[tuple[int, ...]]] = {
     "mlp": [(2,), (5,)],
-    **{name: [(1, 8), (2, 6, 5)] for name in backbones if name not in ("mlp", "unet")},
-    "unet": [(1, 8), (2, 4, 8)],
+    **{name: [(1, 8), (2, 6, 5)] for name in backbones if name not in ("mlp", "unet", "style_unet")},
+    **{name: [(1, 8), (2, 4, 8)] for name in ("unet", "style_unet")},
 }
 
 

@@ -92,6 +92,7 @@ def test_published_figures() -> None:
     best = published("lotka_volterra", "coda", "adaptation")[0]
     assert (best.method, best.mean, best.spread) == ("CoDA-l1", pytest.approx(1.24e-5), pytest.approx(2.0e-6))
     gs = [p for p in published("gray_scott", "coda", "in-domain") if p.method == "CoDA-l1"]
+    assert [p.mean for p in published("turbulence", "dyad") if p.method == "DyAd+ResNet"] == [0.42, 0.51]
     assert gs[0].mean == pytest.approx(9.0e-4)
     assert all(p.source and p.mean > 0 for p in PUBLISHED)
 

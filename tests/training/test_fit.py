@@ -94,7 +94,7 @@ def test_every_setting_changes_something(data: DataSplits) -> None:
     for change in (
         {"lr": 1e-2}, {"context_lr": 1e-2}, {"schedule": "constant"}, {"warmup": 0.9}, {"betas": (0.5, 0.9)}, {"clip": 1e-3},
         {"horizons": (3,)}, {"shares": (9.0, 1, 1, 1, 1)}, {"scheduled_sampling": ScheduledSampling()}, {"batch": 1},
-        {"average": 0.9},
+        {"average": 0.9}, {"weight_decay": 0.1},
     ):  # fmt: skip
         assert not torch.equal(base, run(**change)), change
     assert torch.equal(base, run())
