@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any, Literal
 
 import torch
@@ -75,6 +76,12 @@ class DecomposedDynamics(nn.Module):
             lambda s, x: self.adapter.forward_all(s, x, prepared), x0, t, method=self.method, substeps=self.substeps
         )
         return states.movedim(0, 2)
+
+    def with_adapter(self, adapter: Adapter) -> DecomposedDynamics:
+        """The same source, integrator and loss around another adapter; what is kept is shared, not copied."""
+        twin = copy.copy(self)
+        twin._modules = {**self._modules, "adapter": adapter}
+        return twin
 
     def residuals(self, segments: Segments, contexts: Context) -> Tensor:
         """Forecast minus data on segments, zero where not observed: shape ``(E, N, L, C, *X)``.

@@ -31,6 +31,8 @@ class Adapter(nn.Module, ABC):
 
     #: Entries of a context that come with the data: see :meth:`given`.
     known: tuple[str, ...] = ()
+    #: Whether the field is affine in the context, so that contexts can be found in closed form.
+    affine: bool = False
 
     @abstractmethod
     def init_context(self) -> Context:

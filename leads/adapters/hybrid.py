@@ -79,6 +79,8 @@ class Hybrid(Adapter):
         self.physics, self.learned = physics, adapter
         if physics is not None and physics.given_names:
             self.known = ("given",)
+        bent = physics is not None and bool(physics.own_start or physics.coded_start)
+        self.affine = adapter is not None and adapter.affine and not bent
         self.mode, self.size, self.normalised, self.growth = mode, size, normalised, growth
         self.register_buffer("multiplier", torch.tensor(float(start)))
 

@@ -47,7 +47,7 @@ class Taylor(Adapter):
         if code < 0:
             raise SettingsError(f"The penalty on contexts needs code >= 0, got {code}.")
         self.field, self.order, self.code = adapter, order, code
-        self.known = adapter.known
+        self.known, self.affine = adapter.known, adapter.affine
 
     def init_context(self) -> Context:
         return self.field.init_context()

@@ -17,6 +17,13 @@ class Dynamics(Protocol):
     """What a source may ask of the model whose contexts it gives."""
 
     adapter: Adapter
+    method: str
+
+    def with_adapter(self, adapter: Adapter) -> Dynamics:
+        """The same dynamics around another adapter."""
+
+    def residuals(self, segments: Segments, contexts: Context) -> Tensor:
+        """Forecast minus data, zero where not observed, ``(E, N, L, C, *X)``."""
 
     def loss_per_environment(self, batch: Trajectories | Segments, contexts: Context) -> Tensor:
         """Data loss of every environment, shape ``(E,)``."""
@@ -28,9 +35,12 @@ class ContextSource(nn.Module, ABC):
     Attributes:
         complete: whether :meth:`new_contexts` are adapted already (an inner loop, an encoder), so that
             ``adapt(solver="auto")`` keeps them as they are.
+        labelled: whether the environments of training and validation data are the same ones in the same order. Where
+            they are not, validation trajectories find their contexts themselves.
     """
 
     complete: bool = False
+    labelled: bool = True
 
     def check(self, data: Trajectories) -> None:
         """Refuse data of seen environments that this source cannot serve. Nothing by default."""

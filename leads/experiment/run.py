@@ -38,9 +38,12 @@ def run_fit(experiment: Experiment, command: str = "") -> Path:
     torch.set_num_threads(experiment.threads)
     device, dtype = place(experiment)
     family, data = make_data(experiment)
+    train, valid = data.train.to(device, dtype), data.valid.to(device, dtype)
+    if not experiment.data.labels:
+        train, valid = train.unlabelled(), valid.unlabelled()
     model = build(
         experiment.method.name,
-        family,
+        family if experiment.data.labels else train,
         experiment.backbone.name,
         experiment.backbone.settings,
         method=experiment.integrator,
@@ -51,7 +54,6 @@ def run_fit(experiment: Experiment, command: str = "") -> Path:
     plain = dataclasses.asdict(experiment)
     write_whole(folder / "settings.yaml", OmegaConf.to_yaml(OmegaConf.create(plain)).encode())
     origin = provenance(device, command, seed=experiment.seed)
-    train, valid = data.train.to(device, dtype), data.valid.to(device, dtype)
     result = fit(model, train, valid, settings, run_dir=folder, progress=experiment.progress)
     origin["training_seconds"] = result.seconds
     write_whole(folder / "provenance.json", json.dumps(origin, indent=1).encode())

@@ -50,10 +50,11 @@ class Named:
 
 @dataclass
 class Data:
-    """Which data a family is asked for."""
+    """Which data a family is asked for; without ``labels``, every training trajectory is an environment of its own."""
 
     seed: int = 0
     fidelity: str = "exact"
+    labels: bool = True
 
 
 @dataclass
