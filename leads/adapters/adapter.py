@@ -33,6 +33,8 @@ class Adapter(nn.Module, ABC):
     known: tuple[str, ...] = ()
     #: Whether the field is affine in the context, so that contexts can be found in closed form.
     affine: bool = False
+    #: Whether contexts may come with the point around which the field is expanded in them.
+    expands: bool = False
 
     @abstractmethod
     def init_context(self) -> Context:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from leads.adapters.adapter import Adapter, Context, MakeBackbone, adapters
 from leads.adapters.physics import Physics, physics_of
+from leads.adapters.taylor import ANCHOR
 from leads.backbones import Backbone
 from leads.errors import SettingsError, ShapeError, UnknownNameError
 from leads.registry import nearest
@@ -81,6 +82,7 @@ class Hybrid(Adapter):
             self.known = ("given",)
         bent = physics is not None and bool(physics.own_start or physics.coded_start)
         self.affine = adapter is not None and adapter.affine and not bent
+        self.expands = adapter is not None and adapter.expands
         self.mode, self.size, self.normalised, self.growth = mode, size, normalised, growth
         self.register_buffer("multiplier", torch.tensor(float(start)))
 
@@ -114,7 +116,7 @@ class Hybrid(Adapter):
         return None if self.physics is None else self.physics.prepare(context)
 
     def _learned_part(self, context: Context) -> Context:
-        return {k: v for k, v in context.items() if k not in ("physics", "given")}
+        return {k: v for k, v in context.items() if k.removeprefix(ANCHOR) not in ("physics", "given")}
 
     def _compose(self, t: Tensor, x: Tensor, prepared: Any, network: Any) -> Tensor:
         parameters, learned = prepared

@@ -40,6 +40,8 @@ class Taylor(Adapter):
     Source: Nzoyem et al. (2025), Neural Context Flows: self-modulation (its nested products give the same polynomial).
     """
 
+    expands = True
+
     def __init__(self, adapter: Adapter, order: int = 2, code: float = 0.0) -> None:
         super().__init__()
         if order not in (1, 2):

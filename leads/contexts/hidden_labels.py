@@ -44,8 +44,8 @@ class HiddenLabels(ContextSource):
             model.
 
     Raises:
-        SettingsError: at construction, for settings out of range or an adapter that is given parameters of each
-            environment, which nobody knows here.
+        SettingsError: at construction, for settings out of range, an adapter without context, or one that is given
+            parameters of each environment, which nobody knows here.
         ShapeError: at use, for training data of another number of rows.
 
     Source: Liu et al. (2025), "Environment inference for learning generalizable dynamical system", whose labels start
@@ -74,6 +74,10 @@ class HiddenLabels(ContextSource):
             )
         self.rows, self.environments, self.warmup, self.every, self.seed = rows, environments, warmup, every, seed
         start = stacked_start(adapter, 1)
+        if not start:
+            raise SettingsError(
+                f"{type(adapter).__name__} has no context, so environments cannot be told apart. Use another adapter."
+            )
         self.values = nn.ParameterDict(
             {k.replace(".", "/"): nn.Parameter(v.expand(rows, *v.shape[1:]).clone()) for k, v in start.items()}
         )
@@ -110,8 +114,6 @@ class HiddenLabels(ContextSource):
     @torch.no_grad()
     def _nearest(self, model: Dynamics, cut: Segments) -> Context:
         candidates = {k: v.detach() for k, v in self.contexts().items()}
-        if not candidates:
-            return {}
         best = errors_of_each(model, cut, candidates).argmin(1)
         return {k: v[best] for k, v in candidates.items()}
 
@@ -120,7 +122,7 @@ class HiddenLabels(ContextSource):
         """The turn of the labels, where it is theirs."""
         since = int(self.calls) - self.warmup
         self.calls += 1
-        if since < 0 or since % self.every or not self.values:
+        if since < 0 or since % self.every:
             return
         contexts = self.contexts()
         if since == 0:

@@ -95,8 +95,8 @@ class Ridge(ContextSource):
         self, model: Dynamics, support: Trajectories, start: Context, given: Context
     ) -> tuple[Tensor, Tensor]:
         """Design ``(E, M, d)`` and target ``(E, M)`` of the least-squares problem for the shift from ``start``."""
-        matrix = self._derivative_rule(model, support.times)
-        keep = _usable(support, matrix)
+        matrix, ruled = self._derivative_rule(model, support.times)
+        keep = _usable(support, matrix, ruled)
         states = support.states
         if support.mask is not None:
             states = torch.where(support.mask, states, states.new_zeros(()))
@@ -120,12 +120,13 @@ class Ridge(ContextSource):
         design = ((fields[:, 1:] - base[:, None]) * weight[:, None]).flatten(2).mT
         return design, ((rate - base) * weight).flatten(1)
 
-    def _derivative_rule(self, model: Dynamics, times: Tensor) -> Tensor:
+    def _derivative_rule(self, model: Dynamics, times: Tensor) -> tuple[Tensor, Tensor]:
+        """What makes the field's target of the frames, ``(T, T)``, and which frames have one, ``(T,)``."""
         if tableau(model.method).order:
-            return differentiation_matrix(times, self.derivative)
-        # The last frame of a map has no next one: a row of NaN marks it as unusable.
+            return differentiation_matrix(times, self.derivative), torch.ones(len(times), dtype=torch.bool)
+        # A map's target is the step to the next frame; the last frame has none.
         step = torch.eye(len(times), dtype=torch.float64)
-        return torch.cat([step[1:] - step[:-1], torch.full_like(step[:1], torch.nan)])
+        return torch.cat([step[1:], step[-1:]]) - step, torch.arange(len(times)) < len(times) - 1
 
     def _step(self, model: Dynamics, cut: Segments, contexts: Tensor, start: Context, given: Context) -> Tensor:
         """One Gauss-Newton step of each environment's residual over its context."""
@@ -165,15 +166,13 @@ def ridge_solution(design: Tensor, target: Tensor, ridge: float) -> Tensor:
     return torch.linalg.solve_triangular(r, right, upper=True)[:, :, 0]
 
 
-def _usable(support: Trajectories, matrix: Tensor) -> Tensor:
-    """Frames that count, ``(E, N, T)``; clears the rows of ``matrix`` that hold no rule."""
-    ruled = torch.isfinite(matrix).all(1)
-    matrix[~ruled] = 0
+def _usable(support: Trajectories, matrix: Tensor, ruled: Tensor) -> Tensor:
+    """Frames that count, ``(E, N, T)``: wholly observed, as are those that their derivative needs."""
     keep = ruled.to(support.states.device).expand(support.states.shape[:3])
     if support.mask is not None:
         missing = (~support.mask).flatten(3).any(3)
-        touched = torch.einsum("st,ent->ens", (matrix != 0).to(support.states), missing.to(support.states)) > 0
-        keep = keep & ~missing & ~touched
+        needs = (matrix != 0).to(support.states)
+        keep = keep & ~missing & (torch.einsum("st,ent->ens", needs, missing.to(support.states)) == 0)
     empty = ~keep.flatten(1).any(1)
     if bool(empty.any()):
         raise DataError(

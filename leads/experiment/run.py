@@ -10,15 +10,16 @@ import torch
 
 from leads.adaptation import Adapted, adapt
 from leads.algorithms import build
+from leads.dynamics import DecomposedDynamics
 from leads.errors import SettingsError, UnknownNameError
-from leads.evaluation import Evaluation, evaluate
+from leads.evaluation import Evaluation, adjusted_rand_index, evaluate
 from leads.experiment.folder import Run, make_data
 from leads.experiment.place import PRECISIONS, place
 from leads.experiment.provenance import provenance
 from leads.experiment.settings import Experiment, adapt_settings, determining, trainer_settings
 from leads.registry import nearest
 from leads.training import fit
-from leads.trajectories import load
+from leads.trajectories import Trajectories, load
 from leads.trajectories.cache import write_whole
 
 
@@ -56,6 +57,8 @@ def run_fit(experiment: Experiment, command: str = "") -> Path:
     origin = provenance(device, command, seed=experiment.seed)
     result = fit(model, train, valid, settings, run_dir=folder, progress=experiment.progress)
     origin["training_seconds"] = result.seconds
+    if not experiment.data.labels:
+        _write_labels(folder, model, data.train)
     write_whole(folder / "provenance.json", json.dumps(origin, indent=1).encode())
     adapt(model, data.adapt.to(device, dtype), adaptation).save(folder / "adapted.safetensors")
     run_evaluate(folder)
@@ -87,6 +90,17 @@ def run_adapt(folder: str | Path, data: str | Path, out: str | Path | None = Non
     adapted = adapt(run.model().to(device, dtype), support, adapt_settings(run.experiment))
     adapted.save(out or run.folder / f"adapted_{Path(data).stem}.safetensors")
     return adapted
+
+
+def _write_labels(folder: Path, model: DecomposedDynamics, train: Trajectories) -> None:
+    """``labels.json``: the environments that the model's source inferred, where it did, beside the true ones."""
+    labels = getattr(model.source, "labels", None)
+    if labels is None:
+        return
+    truth = torch.arange(train.n_environments).repeat_interleave(train.n_trajectories)
+    score = adjusted_rand_index(labels.cpu(), truth)
+    content = {"inferred": labels.tolist(), "truth": truth.tolist(), "adjusted_rand_index": score}
+    write_whole(folder / "labels.json", json.dumps(content, indent=1).encode())
 
 
 def _check(experiment: Experiment) -> None:
