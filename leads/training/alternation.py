@@ -13,8 +13,8 @@ from leads.training.settings import TrainerSettings
 class Alternation:
     """Blocks of steps in which only the shared weights move, then only what the context source holds, in turn.
 
-    Where ``settings.proximal`` is beta > 0, each block minimises ``objective + beta / 2 |z - z_0|^2``, z being what moves
-    in it and z_0 its values when the block began.
+    Where ``settings.proximal`` is beta > 0, each block minimises ``objective + beta / 2 mean (z - z_0)^2``, z being all
+    values that move in it and z_0 what they were when it began.
 
     Args:
         model: whose parameters take turns.
@@ -23,7 +23,8 @@ class Alternation:
     Raises:
         SettingsError: one half has nothing to train, or a proximal term without turns.
 
-    Source: Attouch et al. (2010), Math. Oper. Res. 35, eq. 4-5 (proximal alternating minimisation).
+    Source: Attouch et al. (2010), Math. Oper. Res. 35 (proximal alternating minimisation); the mean in place of the sum
+    is that of the public code of Nzoyem et al. (2025).
     """
 
     def __init__(self, model: DecomposedDynamics, settings: TrainerSettings) -> None:
@@ -51,9 +52,13 @@ class Alternation:
             return
         for p in self.halves[1 - self._turn(step)]:
             p.grad = None
-        for p, anchor in zip(self._moving(step) if self.beta else (), self.anchors, strict=True):
+        if not self.beta:
+            return
+        moving = self._moving(step)
+        share = self.beta / sum(p.numel() for p in moving)
+        for p, anchor in zip(moving, self.anchors, strict=True):
             if p.grad is not None:
-                p.grad.add_(p - anchor, alpha=self.beta)
+                p.grad.add_(p - anchor, alpha=share)
 
     def _turn(self, step: int) -> int:
         return step // self.every % 2

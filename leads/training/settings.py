@@ -53,8 +53,8 @@ class TrainerSettings:
         scheduled_sampling: used instead of ``horizons`` where given.
         alternate: shared weights and contexts move in turn, for so many steps each (0: as the model's context source
             asks, by default both in every step).
-        proximal: beta of ``beta / 2 |z - z_0|^2``, which holds what moves in a block of the alternation near its values
-            when the block began.
+        proximal: beta of ``beta / 2 mean (z - z_0)^2``, which holds what moves in a block of the alternation near its
+            values when the block began.
         batch: trajectories per environment in a step (0: all).
         support: how many of them are support, from which contexts are found; the others are query, on which the loss
             is taken (0: the batch is both).
