@@ -29,10 +29,10 @@ def dynainfer(
 
     ``environments`` counts the rows of the data: trajectories whose environment is unknown
     (:meth:`leads.trajectories.Trajectories.unlabelled`); ``assumed`` is the number K of environments among them. Labels
-    follow the lowest error under weights held fixed, in turn with training. The model is CoDA's, one of the two that
-    the paper builds on; the penalty counts each environment once. Labels end in ``model.source.labels``. The warm-up is
-    ours (see :class:`leads.contexts.HiddenLabels`). A new environment fits its code from that of the seen one that fits
-    it best.
+    follow the lowest error under weights held fixed, in turn with training, and end in ``model.source.labels``. The model
+    is CoDA's, one of the two that the paper builds on; its penalty counts each environment once where these are of equal
+    size. The warm-up is ours (see :class:`leads.contexts.HiddenLabels`). A new environment fits its code from that of the
+    seen one that fits it best.
 
     Source: Liu et al., "Environment inference for learning generalizable dynamical system", NeurIPS 2025.
     """

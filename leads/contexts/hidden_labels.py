@@ -103,10 +103,10 @@ class HiddenLabels(ContextSource):
                 f"The model was built for {self.rows} rows of data, these have {support.n_environments} (axis 0). Build "
                 f"it like these data: every trajectory is a row of Trajectories.unlabelled()."
             )
-        if environments is None:
-            self._assign(model, cut)
-        labels = self.labels if environments is None else self.labels[environments.to(self.labels.device)]
-        return {k: v[labels] for k, v in self.contexts().items()}
+        here = torch.arange(self.rows) if environments is None else environments
+        here = here.to(self.labels.device)
+        self._assign(model, cut, here)
+        return {k: v[self.labels[here]] for k, v in self.contexts().items()}
 
     def new_contexts(self, model: Dynamics, support: Trajectories) -> Context:
         return {k: v.clone() for k, v in self._nearest(model, whole(support)).items()}
@@ -118,21 +118,21 @@ class HiddenLabels(ContextSource):
         return {k: v[best] for k, v in candidates.items()}
 
     @torch.no_grad()
-    def _assign(self, model: Dynamics, cut: Segments) -> None:
-        """The turn of the labels, where it is theirs."""
+    def _assign(self, model: Dynamics, cut: Segments, here: Tensor) -> None:
+        """The turn of the labels, where it is theirs: those of the rows ``here``, which ``cut`` holds."""
         since = int(self.calls) - self.warmup
         self.calls += 1
         if since < 0 or since % self.every:
             return
         contexts = self.contexts()
         if since == 0:
-            flat = flatten(contexts).double()
+            flat, here = flatten(contexts).double(), torch.arange(self.rows, device=self.labels.device)
             centres = kmeans(flat, self.environments, seed=self.seed)[1]
             contexts = {k: v.to(contexts[k]) for k, v in unflatten(centres, contexts).items()}
             errors = torch.cdist(flat, centres)
         else:
             errors = errors_of_each(model, cut, contexts)
-        nearest, labels = _assigned(errors)
+        nearest, labels = _assigned(errors, self.labels, here)
         self.labels.copy_(labels)
         for name, value in self.values.items():
             value.copy_(contexts[name.replace("/", ".")][nearest])
@@ -154,14 +154,18 @@ def errors_of_each(model: Dynamics, cut: Segments, candidates: Context) -> Tenso
     return torch.nan_to_num((square / cut.count(cut.target)).mT, nan=math.inf, posinf=math.inf)
 
 
-def _assigned(errors: Tensor) -> tuple[Tensor, Tensor]:
-    """From errors ``(rows, K)``: each row's environment of lowest error, and the labels ``(rows,)`` with no environment
-    empty, since one without rows takes the row that is forecast worst."""
-    lowest, nearest = errors.min(1)
-    labels = nearest.clone()
-    sizes = torch.bincount(labels, minlength=errors.shape[1])
+def _assigned(errors: Tensor, labels: Tensor, here: Tensor) -> tuple[Tensor, Tensor]:
+    """From errors ``(rows here, K)``: every row's environment of lowest error (the one it has, if it is not here), and
+    the labels, both ``(rows,)``.
+
+    They differ where an environment would have no rows: it takes the one here that is forecast worst, of those that are
+    not alone in theirs, or another where there is none.
+    """
+    nearest, worst = labels.clone(), torch.full(labels.shape, -1.0, dtype=errors.dtype, device=errors.device)
+    worst[here], nearest[here] = errors.min(1)
+    labels, sizes = nearest.clone(), torch.bincount(nearest, minlength=errors.shape[1])
     for empty in (sizes == 0).nonzero()[:, 0].tolist():
-        row = int(torch.where(sizes[labels] > 1, lowest, -math.inf).argmax())
+        row = int(torch.where(sizes[labels] > 1, worst, -math.inf).argmax())
         sizes[labels[row]] -= 1
-        sizes[empty], labels[row], lowest[row] = 1, empty, -math.inf
+        sizes[empty], labels[row], worst[row] = 1, empty, -math.inf
     return nearest, labels

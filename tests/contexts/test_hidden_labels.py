@@ -59,6 +59,28 @@ def test_separated_environments_are_recovered(model: DecomposedDynamics, three: 
     assert adjusted_rand_index(model.source.labels, truth(three.train)) == 1.0
 
 
+def test_steps_on_some_of_the_rows(three: DataSplits) -> None:
+    """Half of the rows in each step, drawn at random: labels are found all the same."""
+    hidden = three.train.unlabelled().select(frames=slice(0, 8))
+    made = leads.build("dynainfer", hidden, assumed=3, warmup=120, **SMALL)
+    optimizer, g = torch.optim.Adam(made.parameters(), lr=1e-2), torch.Generator().manual_seed(0)
+    for _ in range(240):
+        rows = torch.randperm(12, generator=g)[:6]
+        part = hidden.select(environments=rows.tolist())
+        contexts = made.source.train_contexts(made, rows, part, windows(part, 1))
+        optimizer.zero_grad()
+        made.loss_per_environment(windows(part, 1), contexts).mean().backward()
+        optimizer.step()
+    assert adjusted_rand_index(made.source.labels, truth(three.train)) == 1.0
+
+
+def test_networks_of_their_own_are_told_apart_too(three: DataSplits) -> None:
+    hidden = three.train.unlabelled()
+    made = leads.build("dynainfer_leads", hidden, assumed=3, warmup=20, **SMALL)
+    leads.fit(made, hidden, steps=60, lr=1e-2, horizons=(1, 3))
+    assert adjusted_rand_index(made.source.labels, truth(three.train)) == 1.0
+
+
 def test_as_good_as_with_labels(model: DecomposedDynamics, three: DataSplits) -> None:
     seen = leads.trained(model, data=three.train)
     assert len(seen.contexts["code"]) == 3
@@ -110,9 +132,18 @@ def test_contexts_are_means_over_their_rows(data: DataSplits) -> None:
 
 def test_an_empty_environment_takes_the_worst_row() -> None:
     errors = torch.tensor([[0.1, 1, 9], [0.2, 1, 9], [0.7, 1, 9], [1, 0.9, 9]])
-    nearest, labels = _assigned(errors)
+    nearest, labels = _assigned(errors, torch.tensor([2, 2, 2, 2]), torch.arange(4))
     assert nearest.tolist() == [0, 0, 0, 1]
     assert labels.tolist() == [0, 0, 2, 1]  # the last row has a larger error but is its environment's only one
+    some = torch.tensor([3, 1])
+    nearest, labels = _assigned(errors[some], torch.tensor([2, 2, 0, 0]), some)
+    assert nearest.tolist() == [2, 0, 0, 1]
+    assert labels.tolist() == [2, 0, 0, 1]
+    nearest, labels = _assigned(errors[[3]], torch.tensor([0, 0, 2, 1]), torch.tensor([2]))
+    assert nearest.tolist() == [0, 0, 1, 1]
+    assert labels.tolist() == [0, 0, 2, 1]
+    _, labels = _assigned(errors[[3]], torch.tensor([0, 0, 1, 2]), torch.tensor([3]))
+    assert sorted(set(labels.tolist())) == [0, 1, 2]
 
 
 def test_kmeans_finds_separated_clusters() -> None:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 import leads
 from leads.adapters import Adapter, Context
+from leads.adapters.hybrid import hybrid
 from leads.adapters.linear_field import LinearField
 from leads.adapters.low_rank import LowRank
 from leads.backbones import backbones
@@ -20,6 +21,7 @@ from leads.contexts import Ridge
 from leads.contexts.ridge import ridge_solution
 from leads.dynamics import DecomposedDynamics
 from leads.errors import DataError, DivergenceError, SettingsError, UnknownNameError
+from leads.numerics.differentiation import differentiation_matrix
 from leads.trajectories import DataSplits, Trajectories
 
 T0 = torch.zeros((), dtype=torch.float64)
@@ -185,6 +187,28 @@ def test_unobserved_frames_are_left_out(data: DataSplits) -> None:
     torch.testing.assert_close(got, expected.detach(), rtol=1e-9, atol=1e-12)
     with pytest.raises(DataError, match="derivative='differences'"):
         leads.adapt(network(2), replace(support, states=states, mask=mask))
+
+
+def test_beside_known_physics(data: DataSplits) -> None:
+    """Physics given in each environment takes its part of the derivative; the weights of the fields explain the rest."""
+    torch.manual_seed(0)
+    known = {"family": "lotka_volterra", "given": ["alpha", "beta"], "fixed": {"gamma": 0.5, "delta": 0.5}}
+    adapter = hybrid(lambda: backbones["mlp"]((2,), width=6), known, "linear_field").double()
+    support = double(data.adapt)
+    assert support.parameters is not None
+    model = DecomposedDynamics(adapter, Ridge(adapter, ridge=1e-4))
+    found = leads.adapt(model, support).contexts
+    assert torch.equal(found["given"], support.parameters[:, [0, 1]])
+    rule = differentiation_matrix(support.times)
+    for e in range(4):
+        x, (alpha, beta) = support.states[e, 0], support.parameters[e, :2]
+        u, v = x.unbind(1)
+        physics = torch.stack([alpha * u - beta * u * v, 0.5 * u * v - 0.5 * v], 1)
+        fields = adapter.learned.backbone(T0, torch.cat([x] * 3, 1)).detach().unflatten(1, (3, 2))  # type: ignore[union-attr, operator]
+        b = (rule @ x - physics - fields[:, 0]).reshape(-1).numpy()
+        a = fields[:, 1:].mT.reshape(-1, 2).numpy()
+        a, b = np.vstack([a, 1e-2 * np.eye(2)]), np.concatenate([b, np.zeros(2)])
+        np.testing.assert_allclose(found["code"][e].numpy(), np.linalg.lstsq(a, b, rcond=None)[0], rtol=1e-9)
 
 
 def test_one_step_maps_match_the_next_frame(data: DataSplits) -> None:

@@ -94,6 +94,12 @@ def test_published_figures() -> None:
     gs = [p for p in published("gray_scott", "coda", "in-domain") if p.method == "CoDA-l1"]
     assert gs[0].mean == pytest.approx(9.0e-4)
     assert all(p.source and p.mean > 0 for p in PUBLISHED)
+    foca = [p for p in published("gray_scott", "geps") if p.method == "FOCA"]
+    assert [(p.protocol, p.mean) for p in foca] == [("adaptation", pytest.approx(0.145))]
+    assert published("glycolytic_oscillator", "coda", "adaptation")[0].mean == pytest.approx(1.86e-4)
+    assert published("kolmogorov", "geps", "in-domain")[0].method == "GEPS-Phy"
+    assert {p.method for p in published("brusselator", "ncf")} == {"NCF-t2"}
+    assert len({(p.method, p.family, p.split, p.protocol, p.source) for p in PUBLISHED}) == len(PUBLISHED)
 
 
 def test_report_stands_alone(coda: DecomposedDynamics, data: DataSplits, tmp_path: Path) -> None:
