@@ -36,6 +36,11 @@ class Adapter(nn.Module, ABC):
     #: Whether contexts may come with the point around which the field is expanded in them.
     expands: bool = False
 
+    @property
+    def state_shape(self) -> tuple[int, ...] | None:
+        """``(C, *X)`` of the states that it takes, where a network in it tells."""
+        return next((m.state_shape for m in self.modules() if isinstance(m, Backbone)), None)
+
     @abstractmethod
     def init_context(self) -> Context:
         """The starting point of one environment; it gives the shared model where the method has one."""

@@ -11,7 +11,6 @@ from torch import Tensor
 from leads.adapters.adapter import Adapter, Context, MakeBackbone, adapters
 from leads.adapters.physics import Physics, physics_of
 from leads.adapters.taylor import ANCHOR
-from leads.backbones import Backbone
 from leads.errors import SettingsError, ShapeError, UnknownNameError
 from leads.registry import nearest
 from leads.trajectories import Trajectories
@@ -85,6 +84,12 @@ class Hybrid(Adapter):
         self.expands = adapter is not None and adapter.expands
         self.mode, self.size, self.normalised, self.growth = mode, size, normalised, growth
         self.register_buffer("multiplier", torch.tensor(float(start)))
+
+    @property
+    def state_shape(self) -> tuple[int, ...] | None:
+        if self.physics is not None:
+            return self.physics.system.state_shape
+        return None if self.learned is None else self.learned.state_shape
 
     def init_context(self) -> Context:
         context: Context = {} if self.learned is None else self.learned.init_context()
@@ -195,9 +200,8 @@ def hybrid(
 
 
 def _check_states(physics: Physics, adapter: Adapter) -> None:
-    networks = [m for m in adapter.modules() if isinstance(m, Backbone)]
-    if networks:
-        _check_shapes(physics, networks[0].state_shape)
+    if adapter.state_shape is not None:
+        _check_shapes(physics, adapter.state_shape)
 
 
 def _check_shapes(physics: Physics, shape: tuple[int, ...]) -> None:

@@ -51,6 +51,10 @@ class Taylor(Adapter):
         self.field, self.order, self.code = adapter, order, code
         self.known, self.affine = adapter.known, adapter.affine
 
+    @property
+    def state_shape(self) -> tuple[int, ...] | None:
+        return self.field.state_shape
+
     def init_context(self) -> Context:
         return self.field.init_context()
 

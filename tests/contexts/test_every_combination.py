@@ -10,7 +10,7 @@ import torch
 
 import leads
 from leads import contexts
-from leads.adapters import Adapter, adapters
+from leads.adapters import Adapter, MakeBackbone, adapters
 from leads.backbones import backbones
 from leads.contexts import ContextSource, HiddenLabels, InnerLoop, MovingAverage, NeighbourTable, Ridge, Table
 from leads.dynamics import DecomposedDynamics
@@ -73,3 +73,33 @@ def test_trains_or_is_refused(adapter: str, source: str, backbone: str) -> None:
     assert any(not torch.equal(a, b) for a, b in zip(before, after, strict=True))
     adapted = leads.adapt(model, seen, steps=1, iterations=1)
     assert bool(torch.isfinite(adapted.forecast(seen.initial, seen.times)).all())
+
+
+NESTED: dict[str, Callable[[MakeBackbone, str], Adapter]] = {
+    "hybrid": lambda make, name: adapters["hybrid"](make, PHYSICS["mlp"], name),
+    "taylor": lambda make, name: adapters["taylor"](make, name),
+    "hybrid of taylor": lambda make, name: adapters["hybrid"](make, PHYSICS["mlp"], "taylor", {"adapter": name}),
+    "taylor of hybrid": lambda make, name: adapters["taylor"](
+        make, "hybrid", {"physics": PHYSICS["mlp"], "adapter": name}
+    ),
+}
+
+
+@pytest.mark.parametrize("adapter", list(adapters))
+@pytest.mark.parametrize("nested", NESTED)
+def test_adapters_within_adapters_train(nested: str, adapter: str) -> None:
+    torch.manual_seed(0)
+    seen = data((2,))
+    for source in ("Table", "NeighbourTable"):
+        made = NESTED[nested](lambda: backbones["mlp"]((2,), width=4), adapter)
+        assert made.state_shape == (2,)
+        if source == "NeighbourTable" and nested == "hybrid" and adapter != "taylor":
+            with pytest.raises(SettingsError, match="Hybrid has no use for the contexts of neighbours"):
+                SOURCES[source](made)
+            continue
+        model = DecomposedDynamics(made, SOURCES[source](made), method="euler")
+        before = [p.detach().clone() for p in model.parameters()]
+        leads.fit(model, seen, steps=2, horizons=(1,), lr=1e-3)
+        assert any(not torch.equal(a, b.detach()) for a, b in zip(before, model.parameters(), strict=True))
+        adapted = leads.adapt(model, seen, steps=1, iterations=1)
+        assert bool(torch.isfinite(adapted.forecast(seen.initial, seen.times)).all())

@@ -130,7 +130,7 @@ def test_true_parameters_are_recovered(data: DataSplits) -> None:
     truth = data.adapt.parameters
     assert truth is not None
     wanted = truth[:, [1, 3]].contiguous()
-    model = lambda **settings: DecomposedDynamics(adapter, Ridge(adapter, ridge=1e-12, **settings), substeps=3)
+    model = lambda **settings: DecomposedDynamics(adapter, Ridge(adapter, ridge=1e-12, **settings), substeps=2)
 
     def error(frames: int, **settings: Any) -> float:
         t = torch.linspace(0, 5, frames, dtype=torch.float64)
