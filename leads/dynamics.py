@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any, Literal
 
 import torch
@@ -54,6 +55,11 @@ class DecomposedDynamics(nn.Module):
             raise SettingsError(f"The one-step map (method {method!r}) has no steps between frames, got {substeps}.")
         if history < 1:
             raise SettingsError(f"history counts the frames that the network sees, at least 1, got {history}.")
+        if history > 1 and not source.histories:
+            raise SettingsError(
+                f"{type(source).__name__} finds contexts for a field of the present state alone, and history={history} gives "
+                "it past frames too. Use history=1, or another context source."
+            )
         if loss not in LOSSES:
             raise UnknownNameError(f"No loss is named {loss!r}. {nearest(str(loss), LOSSES)}")
         self.adapter, self.source = adapter, source
@@ -89,6 +95,12 @@ class DecomposedDynamics(nn.Module):
         channels = x0.shape[3]
         last = lambda s, x: field(s, x)[:, :, -channels:]  # noqa: E731
         return integrate_history(last, x0, t, axis=2, **steps).movedim(0, 2)
+
+    def with_adapter(self, adapter: Adapter) -> DecomposedDynamics:
+        """The same source, integrator and loss around another adapter; what is kept is shared, not copied."""
+        twin = copy.copy(self)
+        twin._modules = {**self._modules, "adapter": adapter}
+        return twin
 
     def residuals(self, segments: Segments, contexts: Context) -> Tensor:
         """Forecast minus data on segments, zero where not observed: shape ``(E, N, L, C, *X)``.

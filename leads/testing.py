@@ -140,6 +140,11 @@ def check_adapter(make_adapter: Callable[[MakeBackbone], Adapter], make_backbone
         _same(mapped, loop, "vmap differs from a loop over environments")
         grads = torch.autograd.grad(out.square().sum(), list(contexts.values()), allow_unused=True)
         _require(all(g is not None for g in grads), "No gradient reaches a part of the context.")
+    if adapter.affine:
+        fields = [
+            adapter.forward_all(t, x, adapter.prepare_all({k: s * v for k, v in contexts.items()})) for s in range(3)
+        ]
+        _same(fields[2] - fields[1], fields[1] - fields[0], "the field is not affine in the context", 1e-10)
     batch = Trajectories(x[:, :, None].expand(-1, -1, 3, *shape).clone(), torch.arange(3.0, dtype=torch.float64))
     penalty = adapter.penalty(contexts, batch)
     _require(penalty.shape == () and bool(torch.isfinite(penalty)), "penalty must be a finite scalar.")

@@ -10,12 +10,12 @@ from typing import Any
 import torch
 
 from leads.adaptation.adapted import Adapted
-from leads.adaptation.flat import flatten, size, unflatten
 from leads.adaptation.gradient import gradient_descent
 from leads.adaptation.levenberg_marquardt import Fit, levenberg_marquardt
 from leads.adaptation.settings import AdaptSettings
 from leads.adapters import Context
 from leads.adapters.pinned import Pinned
+from leads.contexts.flat import flatten, size, unflatten
 from leads.dynamics import DecomposedDynamics
 from leads.errors import DivergenceError, SettingsError, ShapeError
 from leads.registry import nearest
@@ -95,9 +95,7 @@ def _holding(model: DecomposedDynamics, given: Context) -> DecomposedDynamics:
     """The same dynamics, with what is known of its contexts held; it shares the model's weights."""
     if not given:
         return model
-    return DecomposedDynamics(
-        Pinned(model.adapter, given), model.source, model.method, model.substeps, model.loss, model.history
-    )  # type: ignore[arg-type]
+    return model.with_adapter(Pinned(model.adapter, given))
 
 
 @torch.no_grad()

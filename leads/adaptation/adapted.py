@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from leads.adaptation.flat import flatten, unflatten
 from leads.adapters import Context
+from leads.contexts.flat import flatten, unflatten
 from leads.dynamics import DecomposedDynamics
 from leads.errors import DataError, SettingsError, ShapeError
 from leads.integrators import check_times

@@ -6,10 +6,10 @@ import math
 
 import torch
 
-from leads.adaptation.flat import flatten
 from leads.adaptation.levenberg_marquardt import Fit
 from leads.adaptation.settings import AdaptSettings
 from leads.adapters import Context
+from leads.contexts.flat import flatten
 from leads.dynamics import DecomposedDynamics
 from leads.errors import DivergenceError
 from leads.trajectories import Trajectories

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from leads.adaptation.flat import flatten, unflatten
 from leads.adaptation.settings import AdaptSettings
 from leads.adapters import Context
+from leads.contexts.flat import flatten, unflatten
 from leads.dynamics import DecomposedDynamics
 from leads.errors import DivergenceError
 from leads.trajectories.segments import Segments

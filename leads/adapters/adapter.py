@@ -31,6 +31,15 @@ class Adapter(nn.Module, ABC):
 
     #: Entries of a context that come with the data: see :meth:`given`.
     known: tuple[str, ...] = ()
+    #: Whether the field is affine in the context, so that contexts can be found in closed form.
+    affine: bool = False
+    #: Whether contexts may come with the point around which the field is expanded in them.
+    expands: bool = False
+
+    @property
+    def state_shape(self) -> tuple[int, ...] | None:
+        """``(C, *X)`` of the states that it takes, where a network in it tells."""
+        return next((m.state_shape for m in self.modules() if isinstance(m, Backbone)), None)
 
     @abstractmethod
     def init_context(self) -> Context:

@@ -38,6 +38,10 @@ class Concat(Adapter):
         self.dim, self.code, self.channels = dim, code, narrow.state_shape[0]
         self.backbone = narrow.widened(dim)
 
+    @property
+    def state_shape(self) -> tuple[int, ...]:
+        return (self.channels, *self.backbone.state_shape[1:])
+
     def init_context(self) -> Context:
         return {"code": next(self.backbone.parameters()).new_zeros(self.dim)}
 

@@ -46,10 +46,14 @@ class ContextNet(Adapter):
             raise SettingsError(f"The three-part network takes states (C,), (C, X) or (C, Y, X), these are {shape}.")
         if space and min(shape[1:]) < kernel // 2:
             raise SettingsError(f"The grid {shape[1:]} is smaller than half the kernel size {kernel}.")
-        self.dim, self.factor = dim, factor
+        self.dim, self.factor, self.shape = dim, factor, shape
         self.state = _Stack([channels, width, width, width], space, kernel)
         self.context = _Stack([dim, dim // 4 if dim >= width and dim >= 4 else width, width, width], 0, 1)
         self.shared = _Stack([2 * width, width, width, width, channels], space, kernel)
+
+    @property
+    def state_shape(self) -> tuple[int, ...]:
+        return self.shape
 
     def init_context(self) -> Context:
         return {"code": next(self.parameters()).new_zeros(self.dim)}

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from leads.adapters.adapter import Adapter, Context, MakeBackbone, adapters
 from leads.adapters.physics import Physics, physics_of
-from leads.backbones import Backbone
+from leads.adapters.taylor import ANCHOR
 from leads.errors import SettingsError, ShapeError, UnknownNameError
 from leads.registry import nearest
 from leads.trajectories import Trajectories
@@ -79,8 +79,17 @@ class Hybrid(Adapter):
         self.physics, self.learned = physics, adapter
         if physics is not None and physics.given_names:
             self.known = ("given",)
+        bent = physics is not None and bool(physics.own_start or physics.coded_start)
+        self.affine = adapter is not None and adapter.affine and not bent
+        self.expands = adapter is not None and adapter.expands
         self.mode, self.size, self.normalised, self.growth = mode, size, normalised, growth
         self.register_buffer("multiplier", torch.tensor(float(start)))
+
+    @property
+    def state_shape(self) -> tuple[int, ...] | None:
+        if self.physics is not None:
+            return self.physics.system.state_shape
+        return None if self.learned is None else self.learned.state_shape
 
     def init_context(self) -> Context:
         context: Context = {} if self.learned is None else self.learned.init_context()
@@ -112,7 +121,7 @@ class Hybrid(Adapter):
         return None if self.physics is None else self.physics.prepare(context)
 
     def _learned_part(self, context: Context) -> Context:
-        return {k: v for k, v in context.items() if k not in ("physics", "given")}
+        return {k: v for k, v in context.items() if k.removeprefix(ANCHOR) not in ("physics", "given")}
 
     def _compose(self, t: Tensor, x: Tensor, prepared: Any, network: Any) -> Tensor:
         parameters, learned = prepared
@@ -191,9 +200,8 @@ def hybrid(
 
 
 def _check_states(physics: Physics, adapter: Adapter) -> None:
-    networks = [m for m in adapter.modules() if isinstance(m, Backbone)]
-    if networks:
-        _check_shapes(physics, networks[0].state_shape)
+    if adapter.state_shape is not None:
+        _check_shapes(physics, adapter.state_shape)
 
 
 def _check_shapes(physics: Physics, shape: tuple[int, ...]) -> None:

@@ -12,6 +12,8 @@ from leads.backbones import Backbone
 class Shared(Adapter):
     """One network for all environments; the context is empty."""
 
+    affine = True
+
     def __init__(self, make_backbone: MakeBackbone) -> None:
         super().__init__()
         self.backbone = make_backbone()

@@ -40,6 +40,8 @@ class Taylor(Adapter):
     Source: Nzoyem et al. (2025), Neural Context Flows: self-modulation (its nested products give the same polynomial).
     """
 
+    expands = True
+
     def __init__(self, adapter: Adapter, order: int = 2, code: float = 0.0) -> None:
         super().__init__()
         if order not in (1, 2):
@@ -47,7 +49,11 @@ class Taylor(Adapter):
         if code < 0:
             raise SettingsError(f"The penalty on contexts needs code >= 0, got {code}.")
         self.field, self.order, self.code = adapter, order, code
-        self.known = adapter.known
+        self.known, self.affine = adapter.known, adapter.affine
+
+    @property
+    def state_shape(self) -> tuple[int, ...] | None:
+        return self.field.state_shape
 
     def init_context(self) -> Context:
         return self.field.init_context()

@@ -32,8 +32,9 @@ def ncf(
     The field is the three-part network (:class:`leads.adapters.context_net.ContextNet`), which takes the place of a
     backbone: only the state's shape is taken from the one that is named. One neighbour is drawn per step where the paper
     averages over a pool (the mean is the same). Published for Lotka-Volterra: dim 1024, pool of 6; glycolytic: dim 256,
-    width 122, pool of 4; Gray-Scott: dim 256, factor 1e-2, pool of 3. The proximal term of the paper's alternating
-    minimisation is left out. A new environment fits its context from zero, without expansion.
+    width 122, pool of 4; Gray-Scott: dim 256, factor 1e-2, pool of 3. The paper's proximal alternating minimisation is
+    ``fit(alternate=10, proximal=100)``: blocks of 10 to 30 steps, beta = 100 (10 for Gray-Scott, Navier-Stokes and the
+    Brusselator). A new environment fits its context from zero, without expansion.
 
     Source: Nzoyem et al., "Neural Context Flows for meta-learning of dynamical systems", ICLR 2025.
     """

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from leads.adapters import Adapter, Context
-from leads.contexts.source import ContextSource, Dynamics
+from leads.contexts.source import ContextSource, Dynamics, match_rows
 from leads.contexts.window_networks import WindowConv, WindowMLP
-from leads.errors import DataError, SettingsError, ShapeError, UnknownNameError
+from leads.errors import DataError, SettingsError, UnknownNameError
 from leads.registry import nearest
 from leads.trajectories import Trajectories
 from leads.trajectories.segments import Segments
@@ -168,10 +168,7 @@ class Encoder(ContextSource):
         self, model: Dynamics, environments: Tensor | None, support: Trajectories, segments: Segments | None = None
     ) -> Context:
         del segments
-        if environments is not None and len(environments) != support.n_environments:
-            raise ShapeError(
-                f"{len(environments)} environments are asked for, the support holds {support.n_environments} (axis 0)."
-            )
+        match_rows(environments, support)
         return self._contexts(model, support)
 
     @torch.no_grad()

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from leads.adapters import Adapter, Context
-from leads.contexts.source import ContextSource, Dynamics, stacked_start
-from leads.errors import DivergenceError, SettingsError, ShapeError
+from leads.contexts.source import ContextSource, Dynamics, match_rows, stacked_start
+from leads.errors import DivergenceError, SettingsError
 from leads.trajectories import Trajectories
 from leads.trajectories.segments import Segments
 
@@ -53,8 +53,8 @@ class InnerLoop(ContextSource):
             raise SettingsError(f"An inner loop needs steps >= 0 and lr > 0, got steps={steps}, lr={lr}.")
         if learn_rates and not steps:
             raise SettingsError("learn_rates=True has no effect without steps: give steps >= 1.")
-        one, other = adapter.init_context(), adapter.init_context()
-        if not learn_start and any(not torch.equal(one[k], other[k]) for k in one):
+        one = adapter.init_context()
+        if not learn_start and not common_start(adapter):
             raise SettingsError(
                 f"{type(adapter).__name__} draws its starting contexts at random, so environments would have no start "
                 "in common. Use learn_start=True, which trains one."
@@ -69,26 +69,26 @@ class InnerLoop(ContextSource):
     def train_contexts(
         self, model: Dynamics, environments: Tensor | None, support: Trajectories, segments: Segments | None = None
     ) -> Context:
-        if environments is not None and len(environments) != support.n_environments:
-            raise ShapeError(
-                f"{len(environments)} environments are asked for, the support holds {support.n_environments} (axis 0)."
-            )
-        contexts = self._find(model, support, support if segments is None else segments, torch.is_grad_enabled())
-        self._check(contexts, environments)
+        match_rows(environments, support)
+        cut = support if segments is None else segments
+        contexts = self._find(model, support, cut, torch.is_grad_enabled(), self.steps)
+        self._check(contexts, self.steps, environments)
         return contexts
 
     def new_contexts(self, model: Dynamics, support: Trajectories) -> Context:
-        contexts = self._find(model, support, support, False)
-        self._check(contexts)
+        contexts = self._find(model, support, support, False, self.steps)
+        self._check(contexts, self.steps)
         return contexts
 
     @torch.enable_grad()
-    def _find(self, model: Dynamics, support: Trajectories, cut: Trajectories | Segments, outer: bool) -> Context:
-        """The steps; gradients flow through them where ``outer``."""
+    def _find(
+        self, model: Dynamics, support: Trajectories, cut: Trajectories | Segments, outer: bool, steps: int
+    ) -> Context:
+        """``steps`` steps; gradients flow through them where ``outer``."""
         contexts = {k: v if outer else v.detach() for k, v in self._start(model, support.n_environments).items()}
         given = model.adapter.given(support.parameters)
         second = outer and not self.first_order
-        for _ in range(self.steps if contexts else 0):
+        for _ in range(steps if contexts else 0):
             here = {k: v if v.requires_grad else v.requires_grad_() for k, v in contexts.items()}
             whole = {**here, **given}
             loss = model.loss_per_environment(cut, whole) + model.adaptation_penalty(whole, support)
@@ -108,15 +108,22 @@ class InnerLoop(ContextSource):
     def _rate(self, name: str) -> Tensor | float:
         return self.rates[name.replace(".", "/")] if self.rates else self.lr
 
-    def _check(self, contexts: Context, environments: Tensor | None = None) -> None:
-        if not self.steps:
+    def _check(self, contexts: Context, steps: int, environments: Tensor | None = None) -> None:
+        if not steps:
             return
         for value in contexts.values():
             good = torch.isfinite(value.detach()).flatten(1).all(1)
             if not bool(good.all()):
-                e = int((~good).nonzero()[0])
+                row = int((~good).nonzero()[0])
+                e = row if environments is None else int(environments[row])
                 raise DivergenceError(
-                    f"The inner loop of environment {e if environments is None else int(environments[e])} left the finite numbers. Lower its rate "
-                    f"(lr={self.lr}) or its number of steps ({self.steps})"
+                    f"The inner loop of environment {e} left the finite numbers. Lower its rate "
+                    f"(lr={self.lr}) or its number of steps ({steps})"
                     f"{', or use first_order=False' if self.first_order else ''}."
                 )
+
+
+def common_start(adapter: Adapter) -> bool:
+    """Whether the adapter starts all environments alike, rather than drawing each start at random."""
+    one, other = adapter.init_context(), adapter.init_context()
+    return all(torch.equal(one[k], other[k]) for k in one)

@@ -42,6 +42,21 @@ def _parameter(data: Trajectories, name: str) -> Tensor:
     return data.parameters[:, specs.index(name)]
 
 
+def settled(data: Trajectories, names: Sequence[str]) -> tuple[str, ...]:
+    """The names, with the parameter that ``varying`` means in these data in its place: in a part of them it could be
+    another."""
+    if data.parameters is None or not data.parameter_specs:
+        return tuple(names)
+    meant = data.parameter_specs[_varying_column(data.parameters)].name
+    # A registered label would come before a parameter of its name.
+    return tuple(meant if name == "varying" and meant not in labels else name for name in names)
+
+
+def _varying_column(parameters: Tensor) -> int:
+    differs = (parameters != parameters[:1]).any(0)
+    return int(differs.nonzero()[0]) if bool(differs.any()) else 0
+
+
 @labels.register("varying")
 def varying(data: Trajectories) -> Tensor:
     """The first parameter that differs between environments."""
@@ -50,9 +65,7 @@ def varying(data: Trajectories) -> Tensor:
             "The label 'varying' is a parameter, and these data come without parameters. Choose one that is measured "
             f"({', '.join(n for n in labels if n != 'varying')}), or turn supervision off (label_weight=0)."
         )
-    differs = (data.parameters != data.parameters[:1]).any(0)
-    column = int(differs.nonzero()[0]) if bool(differs.any()) else 0
-    return data.parameters[:, column]
+    return data.parameters[:, _varying_column(data.parameters)]
 
 
 @labels.register("mean")

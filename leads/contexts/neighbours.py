@@ -34,6 +34,9 @@ class NeighbourTable(Table):
         alternate: see :class:`leads.contexts.ContextSource`.
         seed: of the draws; their count is saved with the model, so a resumed run draws the same.
 
+    Raises:
+        SettingsError, UnknownNameError: at construction, for an adapter that does not expand its field, or bad settings.
+
     Source: Nzoyem et al. (2025), Neural Context Flows (pools RA, NF, SF; "smallest" in the L1 norm is our reading).
     """
 
@@ -50,6 +53,11 @@ class NeighbourTable(Table):
         seed: int = 0,
     ) -> None:
         super().__init__(adapter, environments, start)
+        if not adapter.expands:
+            raise SettingsError(
+                f"{type(adapter).__name__} has no use for the contexts of neighbours: only an adapter that expands its field "
+                "in the context has. Wrap it in the adapter taylor, or use a Table."
+            )
         if pool not in POOLS:
             raise UnknownNameError(f"No pool of neighbours is named {pool!r}. {nearest(str(pool), POOLS)}")
         if size < 0 or alternate < 0:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from leads.adapters import Adapter, Context
+from leads.errors import ShapeError
 from leads.trajectories import Trajectories
 from leads.trajectories.segments import Segments
 
@@ -21,6 +22,14 @@ class Dynamics(Protocol):
     """What a source may ask of the model whose contexts it gives."""
 
     adapter: Adapter
+    method: str
+    history: int
+
+    def with_adapter(self, adapter: Adapter) -> Dynamics:
+        """The same dynamics around another adapter."""
+
+    def residuals(self, segments: Segments, contexts: Context) -> Tensor:
+        """Forecast minus data, zero where not observed, ``(E, N, L, C, *X)``."""
 
     def loss_per_environment(self, batch: Trajectories | Segments, contexts: Context) -> Tensor:
         """Data loss of every environment, shape ``(E,)``."""
@@ -35,9 +44,14 @@ class ContextSource(nn.Module, ABC):
     Attributes:
         complete: whether :meth:`new_contexts` are adapted already (an inner loop, an encoder), so that
             ``adapt(solver="auto")`` keeps them as they are.
+        labelled: whether the environments of training and validation data are the same ones in the same order. Where
+            they are not, validation trajectories find their contexts themselves.
+        histories: whether it serves models that see past frames.
     """
 
     complete: bool = False
+    labelled: bool = True
+    histories: bool = True
 
     def check(self, data: Trajectories) -> None:
         """Refuse data of seen environments that this source cannot serve. Nothing by default."""
@@ -47,6 +61,7 @@ class ContextSource(nn.Module, ABC):
     def per_environment(self) -> bool:
         """Whether something is kept for each seen environment, so that it must come back while training."""
         return False
+
     def begin(self, data: Trajectories) -> None:
         """Take in what of the training data (scales, the distance of frames) becomes part of the model, before the first
         step. Nothing by default."""
@@ -93,6 +108,18 @@ class ContextSource(nn.Module, ABC):
 
         They carry no gradient.
         """
+
+
+def match_rows(environments: Tensor | None, support: Trajectories) -> None:
+    """Refuse a support of another number of environments than are asked for.
+
+    Raises:
+        ShapeError: they differ.
+    """
+    if environments is not None and len(environments) != support.n_environments:
+        raise ShapeError(
+            f"{len(environments)} environments are asked for, the support holds {support.n_environments} (axis 0)."
+        )
 
 
 def stacked_start(adapter: Adapter, environments: int) -> Context:

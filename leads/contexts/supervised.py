@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from leads.adapters import Adapter, Context
 from leads.contexts.encoder import Encoder, spread_evenly
-from leads.contexts.labels import check_names, labels_of
+from leads.contexts.labels import check_names, labels_of, settled
 from leads.contexts.source import Dynamics, Objective
 from leads.errors import SettingsError
 from leads.trajectories import Trajectories
@@ -80,6 +80,8 @@ class SupervisedEncoder(Encoder):
                 f"stages is 2 (encoder, then model) or 1 (together) and samples >= 1, got {stages} and {samples}."
             )
         self.label, self.label_weight, self.invariance, self.size = check_names(label), label_weight, invariance, size
+        #: The label names that hold for parts of the training data too.
+        self.told = self.label
         self.factor = self.out.out_features**-0.5
         with torch.no_grad():
             self.out.bias.div_(self.factor)
@@ -92,8 +94,9 @@ class SupervisedEncoder(Encoder):
 
     @torch.no_grad()
     def begin(self, data: Trajectories) -> None:
+        self.told = settled(data, self.label)
         if self.read is not None and not bool(self.begun):
-            known = labels_of(data, self.label)
+            known = labels_of(data, self.told)
             deviation = known.std(0, unbiased=False)
             self.label_mean.copy_(known.mean(0))
             self.label_scale.copy_(torch.where(deviation > 0, deviation, 1.0))
@@ -150,7 +153,7 @@ class SupervisedEncoder(Encoder):
     def _known(self, data: Trajectories) -> Tensor | None:
         if self.read is None:
             return None
-        return (labels_of(data, self.label).to(self.label_mean) - self.label_mean) / self.label_scale
+        return (labels_of(data, self.told).to(self.label_mean) - self.label_mean) / self.label_scale
 
     def _draw(self, starts: Tensor) -> Tensor:
         if not torch.is_grad_enabled() or self.samples >= len(starts):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from leads.adaptation.flat import flatten
+from leads.contexts.flat import flatten
 from leads.errors import ShapeError
 
 if TYPE_CHECKING:

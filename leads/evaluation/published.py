@@ -33,9 +33,44 @@ _POSTER = {
     "CoDA-l1": ((1.35, 0.22), (1.24, 0.20), (0.900, 0.057), (0.74, 0.10)),
 }
 
+#: method: (glycolytic oscillator in, adapted, Navier-Stokes in, adapted) in units of 1e-4
+_POSTER_OTHERS = {
+    "MAML": ((57.3, 2.1), (1081.0, 62.0), (68.0, 8.0), (51.1, 4.0)),
+    "LEADS": ((31.4, 3.3), (113.8, 41.5), (14.0, 1.55), (28.6, 7.23)),
+    "CAVIA-FiLM": ((4.44, 1.46), (3.87, 1.28), (23.2, 12.1), (22.6, 9.88)),
+    "CAVIA-Concat": ((5.09, 0.35), (2.37, 0.23), (25.5, 6.31), (26.0, 8.24)),
+    "CoDA-l2": ((2.45, 0.38), (1.98, 0.06), (9.40, 1.13), (10.3, 1.48)),
+    "CoDA-l1": ((2.20, 0.26), (1.86, 0.29), (8.35, 1.71), (9.65, 1.37)),
+}
+
+#: method: (pendulum in, adapted, Burgers in, adapted, Kolmogorov in, adapted) in units of 1e-2, 1e-3 and 1e-1. The
+#: public data of Burgers and Kolmogorov repeat environments, and their LEADS and APHYNITY have no penalty.
+_PAGE_OTHERS: dict[str, tuple[tuple[float, float], ...]] = {
+    "LEADS": ((20.8, 1.01), (51.1, 3.47), (6.31, 0.52), (64.1, 2.65), (5.61, 0.37), (9.18, 0.14)),
+    "CAVIA": ((56.8, 9.73), (91.8, 15.8), (15.5, 1.06), (225.0, 7.94), (6.19, 0.02), (8.48, 0.16)),
+    "FOCA": ((41.0, 4.31), (91.4, 9.70), (92.2, 8.21), (157.0, 23.6), (6.30, 0.02), (9.18, 0.14)),
+    "CoDA": ((21.7, 1.08), (66.2, 3.17), (4.98, 0.19), (74.5, 6.15), (4.02, 0.57), (6.34, 1.11)),
+    "GEPS": ((20.8, 0.10), (50.8, 3.90), (2.59, 0.02), (52.9, 5.87), (2.94, 0.04), (5.10, 0.11)),
+    "APHYNITY": ((67.2, 9.68), (69.0, 0.35), (31.9, 0.08), (307.0, 1.40)),
+    "Phys-Ad": ((64.4, 1.10), (58.4, 1.85), (15.1, 0.10), (89.9, 8.65)),
+    "GEPS-Phy": ((8.04, 0.81), (46.0, 3.64), (5.43, 0.35), (68.1, 3.75), (2.78, 0.03), (4.47, 0.17)),
+}
+
+_NCF = "NCF authors' run logs (one run)"
+
+#: (family, split, in, adapted) of the second-order variant. Left out: Navier-Stokes, half of whose test set was trained
+#: on, and Sel'kov, where the logs and the paper's table differ tenfold.
+_LOGS = (
+    ("glycolytic_oscillator", "coda", 3.34e-4, 2.84e-4),
+    ("brusselator", "ncf", 0.346, 0.377),
+    ("gray_scott", "coda", 6.15e-3, 4.62e-3),
+)
+
 #: Gray-Scott in units of 1e-2. CAVIA's and FOCA's in-domain cells are left out: they contradict the ranking that the
 #: page itself marks, almost certainly by a slipped decimal.
-_PAGE = {
+_PAGE: dict[str, tuple[tuple[float, float] | None, tuple[float, float]]] = {
+    "CAVIA": (None, (23.1, 6.86)),
+    "FOCA": (None, (14.5, 3.34)),
     "LEADS": ((3.11, 0.25), (3.81, 0.77)),
     "CoDA": ((3.19, 0.07), (2.89, 4.03)),
     "GEPS": ((2.22, 0.18), (1.86, 2.11)),
@@ -68,8 +103,23 @@ def _table() -> list[Published]:
         for i, ((family, unit), (mean, std)) in enumerate(zip(places, cells, strict=True)):
             protocol = ("in-domain", "adaptation")[i % 2]
             rows.append(Published(method, family, "coda", protocol, "mse", mean * unit, std * unit, _CODA))
+    for method, cells in _POSTER_OTHERS.items():
+        for i, (mean, std) in enumerate(cells):
+            family, protocol = ("glycolytic_oscillator", "navier_stokes")[i // 2], ("in-domain", "adaptation")[i % 2]
+            rows.append(Published(method, family, "coda", protocol, "mse", mean * 1e-4, std * 1e-4, _CODA))
+    for method, cells_others in _PAGE_OTHERS.items():
+        for i, (mean, std) in enumerate(cells_others):
+            family, unit = (("pendulum", 1e-2), ("burgers", 1e-3), ("kolmogorov", 1e-1))[i // 2]
+            protocol = ("in-domain", "adaptation")[i % 2]
+            rows.append(Published(method, family, "geps", protocol, "relative_l2", mean * unit, std * unit, _GEPS))
+    for family, split, *values in _LOGS:
+        for protocol, mean in zip(("in-domain", "adaptation"), values, strict=True):
+            rows.append(Published("NCF-t2", family, split, protocol, "mse", mean, None, _NCF))
     for method, cells_page in _PAGE.items():
-        for protocol, (mean, std) in zip(("in-domain", "adaptation"), cells_page, strict=True):
+        for protocol, cell in zip(("in-domain", "adaptation"), cells_page, strict=True):
+            if cell is None:
+                continue
+            mean, std = cell
             rows.append(
                 Published(method, "gray_scott", "geps", protocol, "relative_l2", mean * 1e-2, std * 1e-2, _GEPS)
             )

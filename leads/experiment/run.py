@@ -10,15 +10,16 @@ import torch
 
 from leads.adaptation import Adapted, adapt
 from leads.algorithms import build
+from leads.dynamics import DecomposedDynamics
 from leads.errors import SettingsError, UnknownNameError
-from leads.evaluation import Evaluation, evaluate
+from leads.evaluation import Evaluation, adjusted_rand_index, evaluate
 from leads.experiment.folder import Run, make_data
 from leads.experiment.place import PRECISIONS, place
 from leads.experiment.provenance import provenance
 from leads.experiment.settings import Experiment, adapt_settings, determining, trainer_settings
 from leads.registry import nearest
 from leads.training import fit
-from leads.trajectories import load
+from leads.trajectories import Trajectories, load
 from leads.trajectories.cache import write_whole
 
 
@@ -38,9 +39,12 @@ def run_fit(experiment: Experiment, command: str = "") -> Path:
     torch.set_num_threads(experiment.threads)
     device, dtype = place(experiment)
     family, data = make_data(experiment)
+    train, valid = data.train.to(device, dtype), data.valid.to(device, dtype)
+    if not experiment.data.labels:
+        train, valid = train.unlabelled(), valid.unlabelled()
     model = build(
         experiment.method.name,
-        data.train if experiment.data.channels else family,
+        family if experiment.data.labels and not experiment.data.channels else train,
         experiment.backbone.name,
         experiment.backbone.settings,
         method=experiment.integrator,
@@ -52,9 +56,10 @@ def run_fit(experiment: Experiment, command: str = "") -> Path:
     plain = dataclasses.asdict(experiment)
     write_whole(folder / "settings.yaml", OmegaConf.to_yaml(OmegaConf.create(plain)).encode())
     origin = provenance(device, command, seed=experiment.seed)
-    train, valid = data.train.to(device, dtype), data.valid.to(device, dtype)
     result = fit(model, train, valid, settings, run_dir=folder, progress=experiment.progress, family=family)
     origin["training_seconds"] = result.seconds
+    if not experiment.data.labels:
+        _write_labels(folder, model, data.train)
     write_whole(folder / "provenance.json", json.dumps(origin, indent=1).encode())
     adapt(model, data.adapt.to(device, dtype), adaptation).save(folder / "adapted.safetensors")
     run_evaluate(folder)
@@ -86,6 +91,17 @@ def run_adapt(folder: str | Path, data: str | Path, out: str | Path | None = Non
     adapted = adapt(run.model().to(device, dtype), support, adapt_settings(run.experiment))
     adapted.save(out or run.folder / f"adapted_{Path(data).stem}.safetensors")
     return adapted
+
+
+def _write_labels(folder: Path, model: DecomposedDynamics, train: Trajectories) -> None:
+    """``labels.json``: the environments that the model's source inferred, where it did, beside the true ones."""
+    labels = getattr(model.source, "labels", None)
+    if labels is None:
+        return
+    truth = torch.arange(train.n_environments).repeat_interleave(train.n_trajectories)
+    score = adjusted_rand_index(labels.cpu(), truth)
+    content = {"inferred": labels.tolist(), "truth": truth.tolist(), "adjusted_rand_index": score}
+    write_whole(folder / "labels.json", json.dumps(content, indent=1).encode())
 
 
 def _check(experiment: Experiment) -> None:

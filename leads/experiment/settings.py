@@ -51,10 +51,12 @@ class Named:
 
 @dataclass
 class Data:
-    """Which data a family is asked for, and what of them models see (:class:`leads.trajectories.samples.Sampling`)."""
+    """Which data a family is asked for, and what of them models see (:class:`leads.trajectories.samples.Sampling`);
+    without ``labels``, every training trajectory is an environment of its own."""
 
     seed: int = 0
     fidelity: str = "exact"
+    labels: bool = True
     channels: list[str] = field(default_factory=list)
     standardise: str = "none"
     window: int = 0

@@ -113,7 +113,7 @@ def learner(model: DecomposedDynamics) -> Any:
 
     Raises:
         SettingsError: learn2learn is not there, or a model whose contexts are not displacements of the weights found by
-            an inner loop from the shared ones.
+            an inner loop from the shared ones, or one that sees past frames.
     """
     adapter, source = model.adapter, model.source
     if type(adapter) is not WeightDelta or not isinstance(source, InnerLoop) or len(source.start):
@@ -122,6 +122,10 @@ def learner(model: DecomposedDynamics) -> Any:
             f"{type(adapter).__name__} and the source {type(source).__name__}"
             f"{' with a learned start' if isinstance(source, InnerLoop) and len(source.start) else ''}. Build one of "
             "'maml', 'anil' or 'meta_sgd', or wrap a Forecaster around its backbone yourself."
+        )
+    if model.history > 1:
+        raise SettingsError(
+            f"learn2learn's learner forecasts from one state; this model sees history={model.history} frames. Use history=1."
         )
     algorithms = _learn2learn().algorithms
     module = Forecaster(adapter.backbone, adapter.moving, model.method, model.substeps, model.loss)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from leads.dynamics import DecomposedDynamics
 from leads.errors import CheckpointError
+from leads.training.alternation import Alternation
 from leads.training.files import fill, read_tensors, write_tensors
 from leads.training.optimisation import WeightAverage
 from leads.training.settings import TrainerSettings
@@ -21,6 +22,7 @@ def save_checkpoint(
     model: DecomposedDynamics,
     optimizer: torch.optim.Adam,
     average: WeightAverage,
+    turns: Alternation,
     best: dict[str, Tensor],
     state: dict[str, Any],
     settings: TrainerSettings,
@@ -29,6 +31,7 @@ def save_checkpoint(
     tensors: dict[str, Tensor] = {f"model.{k}": v for k, v in model.state_dict().items()}
     tensors |= {f"best.{k}": v for k, v in best.items()}
     tensors |= {f"average.{i}": v for i, v in enumerate(average.values)}
+    tensors |= {f"anchor.{i}": v for i, v in enumerate(turns.anchors)}
     for i, moments in optimizer.state_dict()["state"].items():
         tensors |= {f"adam.{i}.{k}": v for k, v in moments.items()}
     description = {"recipe": model.recipe, "settings": asdict(settings), "state": state}
@@ -40,6 +43,7 @@ def load_checkpoint(
     model: DecomposedDynamics,
     optimizer: torch.optim.Adam,
     average: WeightAverage,
+    turns: Alternation,
     settings: TrainerSettings,
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Restore a run in place; returns its best weights and its counters.
@@ -61,7 +65,9 @@ def load_checkpoint(
         raise CheckpointError(f"{path} belongs to another model: {description['recipe']}. Use a new run folder.")
     part = lambda prefix: {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}  # noqa: E731
     fill(model, part("model."), path)
-    average.load([v for _, v in sorted(part("average.").items(), key=lambda kv: int(kv[0]))])
+    numbered = lambda prefix: [v for _, v in sorted(part(prefix).items(), key=lambda kv: int(kv[0]))]  # noqa: E731
+    average.load(numbered("average."))
+    turns.anchors = numbered("anchor.")
     moments: dict[int, dict[str, Tensor]] = {}
     for name, value in part("adam.").items():
         i, key = name.split(".", 1)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from leads.dynamics import DecomposedDynamics
 from leads.environments import EnvironmentFamily
 from leads.errors import DivergenceError, SettingsError, ShapeError
+from leads.training.alternation import Alternation
 from leads.training.checkpoints import load_checkpoint, save_checkpoint
 from leads.training.episodes import Episode, Episodes
 from leads.training.files import save_model
@@ -131,12 +132,15 @@ class _Run:
         self.episodes = Episodes(train, settings, family, model.history)
         self.optimizer = make_optimizer(model, settings)
         self.average = WeightAverage(model, settings.average)
+        self.turns = Alternation(model, settings)
         self.step, self.best_step, self.stale, self.seconds = 0, 0, 0, 0.0
         self.best_valid = math.inf
         self.history: list[dict[str, Any]] = []
         self.best = self._weights()
         if folder is not None and (folder / CHECKPOINT).exists():
-            self.best, state = load_checkpoint(folder / CHECKPOINT, model, self.optimizer, self.average, settings)
+            self.best, state = load_checkpoint(
+                folder / CHECKPOINT, model, self.optimizer, self.average, self.turns, settings
+            )
             vars(self).update(state)
 
     def train(self, loggers: Sequence[Logger]) -> None:
@@ -172,10 +176,10 @@ class _Run:
         if not math.isfinite(value):
             raise _diverged(f"{self.step}{self._which()}", per_environment, episode)
         self.optimizer.zero_grad(set_to_none=True)
+        self.turns.begin(self.step)
         penalty = self.model.penalty(contexts, episode.query) + self.model.source.penalty(episode.support)
         _backward(data_loss + penalty)
-        if self.model.source.alternate:
-            self._hold_one_half()
+        self.turns.hold(self.step)
         if self.settings.clip:
             nn.utils.clip_grad_norm_((p for g in self.optimizer.param_groups for p in g["params"]), self.settings.clip)
         self.optimizer.step()
@@ -186,14 +190,6 @@ class _Run:
     def _which(self) -> str:
         """What an environment's number counts, where it is not a seen one's."""
         return " (environments counted among the fresh ones drawn for it)" if self.episodes.fresh else ""
-
-    def _hold_one_half(self) -> None:
-        """Drop the gradients of the contexts, or of all else, whichever has not its turn; the optimiser skips them."""
-        contexts = {id(p) for p in self.model.source.parameters()}
-        weights_turn = self.step // self.model.source.alternate % 2 == 0
-        for p in self.model.parameters():
-            if (id(p) in contexts) == weights_turn:
-                p.grad = None
 
     def _validate(self, loss: float) -> dict[str, Any]:
         """Score the averaged weights on whole validation trajectories and keep them where they are the best."""
@@ -219,9 +215,11 @@ class _Run:
 
     @torch.no_grad()
     def _score(self, valid: Trajectories) -> float:
-        """Loss on whole validation trajectories, with contexts that have seen the training data alone."""
+        """Loss on whole validation trajectories, with contexts that have seen the training data alone (where labels are
+        unknown: with those contexts, of the seen ones, that suit the validation data best)."""
+        source = self.model.source
         try:
-            contexts = self.model.source.train_contexts(self.model, None, self.train_data)
+            contexts = source.train_contexts(self.model, None, self.train_data if source.labelled else valid)
         except DivergenceError:
             return math.inf
         value = float(self.model.loss_per_environment(valid, contexts).mean())
@@ -249,7 +247,7 @@ class _Run:
         names = ("step", "best_step", "stale", "seconds", "best_valid", "history")
         state = {name: getattr(self, name) for name in names}
         path = self.folder / CHECKPOINT
-        save_checkpoint(path, self.model, self.optimizer, self.average, self.best, state, self.settings)
+        save_checkpoint(path, self.model, self.optimizer, self.average, self.turns, self.best, state, self.settings)
 
     def _weights(self) -> dict[str, Tensor]:
         return {k: v.detach().clone() for k, v in self.model.state_dict().items()}
@@ -278,7 +276,7 @@ def _check(model: DecomposedDynamics, train: Trajectories, valid: Trajectories |
             needed = "two" if model.history == 1 else str(model.history + 1)
             raise ShapeError(f"The {name} data have T = {len(data.times)} frame; at least {needed} are needed.")
         model.source.check(data)
-    if valid is not None and valid.n_environments != train.n_environments:
+    if valid is not None and model.source.labelled and valid.n_environments != train.n_environments:
         raise ShapeError(
             f"The train data have {train.n_environments} environments, the valid data {valid.n_environments} (axis 0)."
         )

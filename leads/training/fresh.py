@@ -25,7 +25,7 @@ class FreshEnvironments:
     A pool follows from its number and the seed alone: a resumed run meets the same ones. Only one is held at a time.
 
     Raises:
-        SettingsError: at construction, where the training data are not of this family.
+        SettingsError: at construction, where the training data are not of this family, or were standardised.
         DivergenceError: at use, where a draw blows up; its parameters are named.
 
     Source: tasks drawn from a distribution p(T) at every step, Finn et al. (2017), MAML, Algorithm 1.
@@ -37,6 +37,11 @@ class FreshEnvironments:
             raise SettingsError(
                 f"Fresh environments of the family {family.name!r} have states (C, *X) = {family.system.state_shape}; "
                 f"the training data are of {name!r} with {like.state_shape}. Give the family that they come from."
+            )
+        if "standardised_mean" in like.attributes:
+            raise SettingsError(
+                "The training data are standardised, fresh environments would come as simulated. Train on the seen ones "
+                "(fresh_environments=0), or on data as they are (data.standardise=none)."
             )
         self.family, self.like, self.settings = family, like, settings
         self._held: tuple[int, Trajectories] | None = None

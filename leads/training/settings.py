@@ -55,6 +55,10 @@ class TrainerSettings:
             0 stands for the whole trajectory.
         shares: share of the steps given to each horizon.
         scheduled_sampling: used instead of ``horizons`` where given.
+        alternate: shared weights and contexts move in turn, for so many steps each (0: as the model's context source
+            asks, by default both in every step).
+        proximal: beta of ``beta / 2 mean (z - z_0)^2``, which holds what moves in a block of the alternation near its
+            values when the block began.
         batch: trajectories per environment in a step (0: all).
         support: how many of them are support, from which contexts are found; the others are query, on which the loss
             is taken (0: the batch is both).
@@ -84,6 +88,8 @@ class TrainerSettings:
     horizons: tuple[int, ...] = (1, 2, 5, 10, 0)
     shares: tuple[float, ...] = ()
     scheduled_sampling: ScheduledSampling | None = None
+    alternate: int = 0
+    proximal: float = 0.0
     batch: int = 0
     support: int = 0
     support_frames: int = 0
@@ -114,6 +120,8 @@ class TrainerSettings:
             raise SettingsError(
                 f"shares needs one non-negative entry per horizon, got {self.shares} for {self.horizons}."
             )
+        if self.alternate < 0 or self.proximal < 0:
+            raise SettingsError(f"alternate and proximal need to be >= 0, got {self.alternate} and {self.proximal}.")
         self._check_support()
         self._check_environments()
         if not 0 <= self.warmup <= 1 or not 0 <= self.average < 1:

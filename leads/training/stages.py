@@ -36,7 +36,7 @@ class SourceTraining(DecomposedDynamics):
 
 
 def source_settings(settings: TrainerSettings) -> TrainerSettings:
-    """The settings of the stage: whole trajectories, its own number of steps, and the rate of contexts."""
+    """The settings of the stage: whole trajectories, all seen environments, its own number of steps, and the rate of contexts."""
     return replace(
         settings,
         steps=settings.source_steps or settings.steps,
@@ -45,8 +45,12 @@ def source_settings(settings: TrainerSettings) -> TrainerSettings:
         horizons=(0,),
         shares=(),
         scheduled_sampling=None,
+        alternate=0,
+        proximal=0.0,
         support=0,
         support_frames=0,
+        environments_per_step=0,
+        fresh_environments=0,
     )
 
 

@@ -133,6 +133,15 @@ class Trajectories:
             parameters=None if self.parameters is None else self.parameters[e],
         )
 
+    def unlabelled(self) -> Trajectories:
+        """Every trajectory as an environment of its own, ``(E N, 1, T, C, *X)``, and no parameters: labels unknown.
+
+        Row i was trajectory ``i % N`` of environment ``i // N``.
+        """
+        alone = lambda x: x.flatten(0, 1).unsqueeze(1)  # noqa: E731
+        mask = None if self.mask is None else alone(self.mask)
+        return replace(self, states=alone(self.states), mask=mask, parameters=None)
+
     def __repr__(self) -> str:
         e, n, t, *shape = self.states.shape
         label = self.attributes.get("family", "trajectories")

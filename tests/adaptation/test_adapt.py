@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import leads
-from leads.adaptation.flat import flatten, unflatten
+from leads.contexts.flat import flatten, unflatten
 from leads.dynamics import DecomposedDynamics
 from leads.errors import CheckpointError, DataError, DivergenceError, SettingsError, ShapeError, UnknownNameError
 from leads.trajectories import DataSplits

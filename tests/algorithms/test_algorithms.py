@@ -16,10 +16,10 @@ from leads.trajectories import DataSplits
 
 
 def gentle(name: str) -> Algorithm:
-    """An algorithm whose inner loop, where it has one, takes steps that no fresh network can be thrown off by."""
+    """An algorithm whose inner loop, where it has one, takes few steps that no fresh network can be thrown off by."""
     torch.manual_seed(0)
     takes = inspect.signature(algorithms[name]).parameters
-    return partial(algorithms[name], inner_lr=1e-3) if "inner_lr" in takes else algorithms[name]
+    return partial(algorithms[name], **{k: v for k, v in {"inner_lr": 1e-3, "new_steps": 5}.items() if k in takes})
 
 
 @pytest.mark.parametrize("name", list(algorithms))

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from leads.adapters.linear_hyper import LinearHyper
+from leads.adapters.taylor import Taylor
 from leads.backbones import backbones
 from leads.contexts import NeighbourTable, Table
 from leads.dynamics import DecomposedDynamics
@@ -15,7 +16,8 @@ ROWS = torch.tensor([[4.0, 5.0], [1.0, 0.0], [1.0, -1.0], [6.0, 6.0], [0.0, 0.0]
 DATA = Trajectories(torch.rand(5, 1, 2, 2), torch.arange(2, dtype=torch.float64))
 
 
-ADAPTER = LinearHyper(lambda: backbones["mlp"]((2,), width=4))
+PLAIN = LinearHyper(lambda: backbones["mlp"]((2,), width=4))
+ADAPTER = Taylor(PLAIN)
 MODEL = DecomposedDynamics(ADAPTER, Table(ADAPTER, 5))
 
 
@@ -89,3 +91,5 @@ def test_bad_input() -> None:
     with pytest.raises(SettingsError, match="size"):
         table(size=-1)
     assert table(size=99).size == 5
+    with pytest.raises(SettingsError, match="LinearHyper has no use for the contexts of neighbours"):
+        NeighbourTable(PLAIN, 5)

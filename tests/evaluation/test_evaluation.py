@@ -95,6 +95,12 @@ def test_published_figures() -> None:
     assert [p.mean for p in published("turbulence", "dyad") if p.method == "DyAd+ResNet"] == [0.42, 0.51]
     assert gs[0].mean == pytest.approx(9.0e-4)
     assert all(p.source and p.mean > 0 for p in PUBLISHED)
+    foca = [p for p in published("gray_scott", "geps") if p.method == "FOCA"]
+    assert [(p.protocol, p.mean) for p in foca] == [("adaptation", pytest.approx(0.145))]
+    assert published("glycolytic_oscillator", "coda", "adaptation")[0].mean == pytest.approx(1.86e-4)
+    assert published("kolmogorov", "geps", "in-domain")[0].method == "GEPS-Phy"
+    assert {p.method for p in published("brusselator", "ncf")} == {"NCF-t2"}
+    assert len({(p.method, p.family, p.split, p.protocol, p.source) for p in PUBLISHED}) == len(PUBLISHED)
 
 
 def test_report_stands_alone(coda: DecomposedDynamics, data: DataSplits, tmp_path: Path) -> None:
