@@ -135,7 +135,6 @@ SETS: dict[str, tuple[int, Sequence[Case]]] = {
     "gray_scott": (1, FIELDS),
     "brusselator": (1, FIELDS),
     "reaction_diffusion": (4, FIELDS),
-    "wave": (2, [Case("default, plain", "default")]),
 }
 
 

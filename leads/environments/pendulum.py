@@ -73,7 +73,7 @@ class Pendulum(System):
 
     channels = (Channel("theta", "rad", "angle"), Channel("v", "rad s-1", "angular velocity"))
     parameters = (
-        Parameter("alpha", "1/s", 0.0, 5.0, "damping"),
+        Parameter("alpha", "s-1", 0.0, 5.0, "damping"),
         Parameter("omega0", "rad s-1", 0.0, 10.0, "natural frequency"),
         Parameter("f0", "rad s-2", 0.0, 5.0, "amplitude of the drive"),
         Parameter("w_f", "rad s-1", 0.0, 10.0, "frequency of the drive"),

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from leads.environments.arguments import whole
 from leads.environments.family import Box, Budget, EnvironmentFamily, choose_split, register
-from leads.environments.grid_system import CACHED_BYTES, GridSystem
+from leads.environments.grid_system import GridSystem
 from leads.environments.system import Channel, Grid, Parameter, Term
 from leads.errors import SettingsError, UnknownNameError
 from leads.integrators import check_finite, check_times
@@ -23,6 +23,8 @@ from leads.registry import nearest
 
 #: Step of the published generator.
 PUBLISHED_STEP = 1e-3
+#: States advanced together, in bytes: they stay in a core's cache.
+CACHED_BYTES = 2**18
 
 
 class DampedWave(GridSystem):
