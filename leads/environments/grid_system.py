@@ -10,9 +10,10 @@ from torch import Tensor
 
 from leads.environments.batches import Layout
 from leads.environments.system import System
+from leads.integrators import tableau
 
-#: States advanced together: with their slopes they stay in a core's cache.
-CACHED_BYTES = 2**18
+#: States advanced together, with all slopes of a step, in bytes: about what a core's cache holds.
+CACHED_BYTES = 3 * 2**20
 
 
 class GridSystem(System):
@@ -51,6 +52,10 @@ class GridSystem(System):
         wide = p.expand(*x.shape[:lead], p.shape[-1]) if lead else p
         return rates(t, x.movedim(batch, last).contiguous(), wide.movedim(-1, 0)).movedim(last, batch)
 
-    def layout(self, x0: Tensor, compiles: bool) -> Layout:
-        chunk = max(1, CACHED_BYTES // (prod(x0.shape[1:]) * x0.element_size()))
+    def layout(self, x0: Tensor, compiles: bool, method: str) -> Layout:
+        rule = tableau(method)
+        slopes = len(rule.b) + 3
+        most = CACHED_BYTES // (prod(x0.shape[1:]) * x0.element_size() * slopes)
+        # Whole vectors of the processor.
+        chunk = 2 ** max(3, most.bit_length() - 1)
         return Layout(self.rates, True, chunk, chunk if compiles else 1)

@@ -46,8 +46,8 @@ class NavierStokes(VorticityFlow):
     """
 
     parameters = (
-        Parameter("nu", "length^2/time", 0.0, 1.0, "viscosity"),
-        Parameter("A", "1/time^2", 0.0, 10.0, "forcing amplitude"),
+        Parameter("nu", "length2/time", 0.0, 1.0, "viscosity"),
+        Parameter("A", "1/time2", 0.0, 10.0, "forcing amplitude"),
         Parameter("a_x", "1", -8, 8, "wave number of the sine along x"),
         Parameter("a_y", "1", -8, 8, "wave number of the sine along y"),
         Parameter("b_x", "1", -8, 8, "wave number of the cosine along x"),

@@ -71,12 +71,12 @@ class Pendulum(System):
     Source: Yin et al., APHYNITY (2021), section 4; Koupai et al., GEPS (2024); DLMF 22.19(i) for the exact solutions.
     """
 
-    channels = (Channel("theta", "rad", "angle"), Channel("v", "rad/s", "angular velocity"))
+    channels = (Channel("theta", "rad", "angle"), Channel("v", "rad s-1", "angular velocity"))
     parameters = (
-        Parameter("alpha", "1/s", 0.0, 5.0, "damping"),
-        Parameter("omega0", "rad/s", 0.0, 10.0, "natural frequency"),
-        Parameter("f0", "rad/s^2", 0.0, 5.0, "amplitude of the drive"),
-        Parameter("w_f", "rad/s", 0.0, 10.0, "frequency of the drive"),
+        Parameter("alpha", "s-1", 0.0, 5.0, "damping"),
+        Parameter("omega0", "rad s-1", 0.0, 10.0, "natural frequency"),
+        Parameter("f0", "rad s-2", 0.0, 5.0, "amplitude of the drive"),
+        Parameter("w_f", "rad s-1", 0.0, 10.0, "frequency of the drive"),
     )
     terms = (Term("oscillation", ("omega0",)), Term("damping", ("alpha",)), Term("drive", ("f0", "w_f")))
     rtol, atol = 1e-13, 1e-14

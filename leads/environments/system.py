@@ -234,7 +234,7 @@ class System(ABC):
             return self._each(x0, p, t, method, rtol, atol)
         end = float(t[-1] + (t[-1] - t[-2])) if len(t) > 1 else float(t[-1]) + 1.0
         compiles = worth_compiling(self, x0, p)
-        layout = self.layout(x0, compiles)
+        layout = self.layout(x0, compiles, method)
         attempt = compiled_attempt(self, layout, method, dense=True) if compiles else None
         solve = lambda x, q: interpolate_each(  # noqa: E731
             layout.field, x, t, end, q, rtol=rtol, atol=atol, batch_last=layout.batch_last, attempt=attempt
@@ -243,14 +243,15 @@ class System(ABC):
 
     def _each(self, x0: Tensor, p: Tensor, t: Tensor, method: str, rtol: float, atol: float) -> Tensor:
         compiles = worth_compiling(self, x0, p)
-        layout = self.layout(x0, compiles)
+        layout = self.layout(x0, compiles, method)
         common: dict[str, Any] = {"method": method, "rtol": rtol, "atol": atol, "batch_last": layout.batch_last}
         if compiles:
             common["attempt"] = compiled_attempt(self, layout, method)
         return in_batches(x0, p, layout, lambda x, q: integrate_each(layout.field, x, t, q, **common))
 
-    def layout(self, x0: Tensor, compiles: bool) -> Layout:
-        """How a batch ``(B, C, *X)`` is laid out for its solver."""
+    def layout(self, x0: Tensor, compiles: bool, method: str) -> Layout:
+        """How a batch ``(B, C, *X)`` is laid out for a solver by ``method``."""
+        del method
         if compiles:
             chunk = max(even_chunk(len(x0)), 1)
             return Layout(self.rhs, False, chunk, chunk)

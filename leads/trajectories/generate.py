@@ -61,9 +61,10 @@ def generate(
     Args:
         family: what :func:`leads.make` returns.
         seed: of the initial states.
-        fidelity: ``"exact"`` (error far under float32's) or ``"published"`` (SciPy's RK45 at its
-            default tolerances, as the papers' generators, whose own error is as large as the best published errors on
-            Lotka-Volterra). Numbers on the two kinds of data must not be compared.
+        fidelity: ``"exact"`` (error far under float32's) or ``"published"``: by the solver of the paper's generator,
+            named in the system's docstring, for most SciPy's RK45 at its default tolerances, whose own error is as
+            large as the best published forecast errors on Lotka-Volterra. Numbers on the two kinds of data must not be
+            compared.
         cache: keep the result under the user's cache folder (or the given one, or not at all).
         dtype: of the states; they are made in float64 and cast once.
     """

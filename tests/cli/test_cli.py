@@ -276,7 +276,7 @@ def test_tab_completes_overrides() -> None:
 def test_a_family_has_a_card(refused) -> None:  # type: ignore[no-untyped-def]
     out = CliRunner().invoke(app, ["list", "pendulum", "--markdown"]).stdout
     assert "dv/dt = -omega0^2 sin(theta) - alpha v + f0 cos(w_f t)" in out
-    assert "| omega0 | rad/s | 0.5, 0.7 | 0 to 10 | natural frequency |" in out
+    assert "| omega0 | rad s-1 | 0.5, 0.7 | 0 to 10 | natural frequency |" in out
     assert "| aphynity |" in out
     assert "Args" not in out
     assert "Did you mean 'pendulum'" in refused("list", "pendulm")
