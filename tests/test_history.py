@@ -94,7 +94,7 @@ def test_two_frames_say_what_one_cannot(method: str, tmp_path: Path) -> None:
     assert torch.equal(forecast[:, :, 0], new.states[:, :, 1])
 
 
-@pytest.mark.parametrize("name", [a for a in algorithms if a not in ("dyad", "amortised")])
+@pytest.mark.parametrize("name", [a for a in algorithms if a not in ("dyad", "amortised", "camel")])
 def test_every_algorithm_takes_a_history(name: str) -> None:
     data = swings(frames=8)
     settings = {"inner_lr": 1e-3} if name in ("maml", "anil", "meta_sgd", "cavia_concat", "cavia_film") else {}
@@ -102,6 +102,11 @@ def test_every_algorithm_takes_a_history(name: str) -> None:
     leads.fit(model, data, steps=2, horizons=(2,))
     adapted = leads.adapt(model, data, steps=2, iterations=2)
     assert leads.evaluate(adapted, data, names=["mse"]).scores["all"]["mse"] < 1e3
+
+
+def test_the_closed_form_refuses_past_frames() -> None:
+    with pytest.raises(SettingsError, match="Ridge finds contexts for a field of the present state alone"):
+        leads.build("camel", swings(frames=8), history=2, backbone_settings={"width": 6})
 
 
 def test_penalties_see_what_the_network_sees() -> None:

@@ -283,7 +283,13 @@ def _check(model: DecomposedDynamics, train: Trajectories, valid: Trajectories |
 
 
 def _backward(objective: Tensor) -> None:
-    """Gradients, or an error for people where contexts were found by steps that cannot be differentiated."""
+    """Gradients, or an error for people where nothing has one, or contexts were found by steps that cannot be
+    differentiated."""
+    if not objective.requires_grad:
+        raise SettingsError(
+            "Nothing is left to train: the contexts are all that this model has, and its source, trained before, holds "
+            "them. Train both at once (stages=1), or use an adapter with shared weights."
+        )
     try:
         objective.backward()
     except RuntimeError as error:
