@@ -75,7 +75,7 @@ def read(name: str, size: str) -> Study:
     backbone = plan["backbone"] | {"settings": plan["backbone"].get("settings", {}) | scale.get("backbone", {})}
     rest = {k: plan[k] for k in ("family", "fidelity", "methods")}
     return Study(
-        name, size, backbone=backbone, rollout=plan.get("rollout", {}), trainer=scale["trainer"], search=scale["search"],
+        name, size, backbone=backbone, rollout=scale["rollout"], trainer=scale["trainer"], search=scale["search"],
         **rest,
     )  # fmt: skip
 
