@@ -6,7 +6,7 @@ import json
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,11 @@ from torch import Tensor, nn
 
 from leads.dynamics import DecomposedDynamics
 from leads.environments import EnvironmentFamily
-from leads.errors import DivergenceError, SettingsError, ShapeError
+from leads.errors import DivergenceError
 from leads.training.alternation import Alternation
 from leads.training.checkpoints import load_checkpoint, save_checkpoint
-from leads.training.episodes import Episode, Episodes
+from leads.training.checks import backward, check_data, diverged, keeps_rows, replaced
+from leads.training.episodes import Episodes
 from leads.training.files import save_model
 from leads.training.logging import Logger, ProgressBar, TensorBoardLogger
 from leads.training.optimisation import WeightAverage, make_optimizer, rate
@@ -73,10 +74,10 @@ def fit(
             the best weights so far are kept.
         ShapeError, SettingsError, CheckpointError: data, settings or a checkpoint that do not fit.
     """
-    settings = _settings(settings, overrides)
-    _check(model, train, valid)
+    settings = replaced(settings, overrides)
+    check_data(model, train, valid)
     if settings.fresh_environments and model.source.per_environment:
-        raise _keeps_rows(model)
+        raise keeps_rows(model)
     folder = None if run_dir is None else Path(run_dir)
     model.source.begin(train)
     resumes = folder is not None and (folder / CHECKPOINT).exists()
@@ -174,11 +175,11 @@ class _Run:
         data_loss = per_environment.mean()
         value = float(data_loss.detach())
         if not math.isfinite(value):
-            raise _diverged(f"{self.step}{self._which()}", per_environment, episode)
+            raise diverged(f"{self.step}{self._which()}", per_environment, episode)
         self.optimizer.zero_grad(set_to_none=True)
         self.turns.begin(self.step)
         penalty = self.model.penalty(contexts, episode.query) + self.model.source.penalty(episode.support)
-        _backward(data_loss + penalty)
+        backward(data_loss + penalty)
         self.turns.hold(self.step)
         if self.settings.clip:
             nn.utils.clip_grad_norm_((p for g in self.optimizer.param_groups for p in g["params"]), self.settings.clip)
@@ -251,73 +252,6 @@ class _Run:
 
     def _weights(self) -> dict[str, Tensor]:
         return {k: v.detach().clone() for k, v in self.model.state_dict().items()}
-
-
-def _settings(settings: TrainerSettings | None, overrides: dict[str, Any]) -> TrainerSettings:
-    from leads.registry import nearest
-
-    known = TrainerSettings.__dataclass_fields__
-    for name in overrides:
-        if name not in known:
-            raise SettingsError(f"The trainer has no setting {name!r}. {nearest(name, known)}")
-    return replace(settings or TrainerSettings(), **overrides)
-
-
-def _check(model: DecomposedDynamics, train: Trajectories, valid: Trajectories | None) -> None:
-    shape = model.recipe.get("state_shape")
-    for name, data in (("train", train), ("valid", valid)):
-        if data is None:
-            continue
-        if shape is not None and tuple(shape) != data.state_shape:
-            raise ShapeError(
-                f"The {name} data have states (C, *X) = {data.state_shape}, the model was built for {tuple(shape)}."
-            )
-        if len(data.times) <= model.history:
-            needed = "two" if model.history == 1 else str(model.history + 1)
-            raise ShapeError(f"The {name} data have T = {len(data.times)} frame; at least {needed} are needed.")
-        model.source.check(data)
-    if valid is not None and model.source.labelled and valid.n_environments != train.n_environments:
-        raise ShapeError(
-            f"The train data have {train.n_environments} environments, the valid data {valid.n_environments} (axis 0)."
-        )
-
-
-def _backward(objective: Tensor) -> None:
-    """Gradients, or an error for people where nothing has one, or contexts were found by steps that cannot be
-    differentiated."""
-    if not objective.requires_grad:
-        raise SettingsError(
-            "Nothing is left to train: the contexts are all that this model has, and its source, trained before, holds "
-            "them. Train both at once (stages=1), or use an adapter with shared weights."
-        )
-    try:
-        objective.backward()
-    except RuntimeError as error:
-        if "once_differentiable" in str(error) or "not implemented" in str(error):
-            raise SettingsError(
-                f"An operator of this model has no second derivative, which its context source asks for: {error}. "
-                "Take first-order gradients (first_order=True), or another backbone."
-            ) from error
-        raise
-
-
-def _keeps_rows(model: DecomposedDynamics) -> SettingsError:
-    return SettingsError(
-        f"{type(model.source).__name__} keeps a context for each seen environment and trains it over many steps; fresh "
-        "environments come once and have none. What works on them is a source that finds contexts from the support, "
-        "an inner loop (leads.contexts.InnerLoop) or an encoder, or a model without contexts. Or train on the seen "
-        "environments: fresh_environments=0, environments_per_step=k."
-    )
-
-
-def _diverged(step: str, per_environment: Tensor, episode: Episode) -> DivergenceError:
-    e = int((~torch.isfinite(per_environment)).nonzero()[0])
-    if episode.environments is not None:
-        e = int(episode.environments[e])
-    return DivergenceError(
-        f"The rollout of environment {e} left the finite numbers at training step {step}. The best weights so far are "
-        "kept. Lower the learning rate, start with a shorter horizon, or take more substeps."
-    )
 
 
 def _flat(recipe: dict[str, Any]) -> dict[str, Any]:
