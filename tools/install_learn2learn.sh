@@ -21,6 +21,8 @@ fail() {
 [ $# -le 1 ] || fail "takes one argument, the Python to install into; got $#: $*"
 command -v "$python" >/dev/null || fail "there is no Python at $python. Run make install first, or name one."
 python=$(command -v "$python")
+# Absolute, for the building goes on in another folder; not resolved, for an environment is known by its links.
+python=$(cd "$(dirname "$python")" && pwd)/$(basename "$python")
 
 installed() {
     "$python" - "$version" <<'PY'

@@ -21,6 +21,7 @@ from leads.errors import DivergenceError, SettingsError, ShapeError
 from leads.registry import nearest
 from leads.trajectories import Trajectories
 from leads.trajectories.segments import whole
+from leads.trajectories.trajectories import require_trajectories
 
 
 def adapt(
@@ -109,6 +110,7 @@ def _keep(model: DecomposedDynamics, support: Trajectories, start: Context) -> F
 
 
 def _check(model: DecomposedDynamics, support: Trajectories) -> None:
+    require_trajectories(support, "adapt's support")
     shape = model.recipe.get("state_shape")
     if shape is not None and tuple(shape) != support.state_shape:
         raise ShapeError(

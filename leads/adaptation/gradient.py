@@ -51,6 +51,7 @@ def gradient_descent(model: DecomposedDynamics, data: Trajectories, start: Conte
         for group in optimizer.param_groups:
             group["lr"] = settings.lr * 0.5 * (1 + math.cos(math.pi * step / settings.steps))
         optimizer.step()
-    recent = torch.tensor(losses[-min(len(losses), 3) :])
+    # The rate goes to zero, and so does the change at the very end: the last quarter of the steps counts.
+    recent = torch.tensor(losses[-max(2, len(losses) // 4 + 1) :])
     converged = (recent[0] - recent[-1]) <= 1e-2 * recent[0].clamp_min(1e-30)
     return Fit(flatten(best), None, loss_at_best, converged, settings.steps, losses)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -12,11 +14,13 @@ from leads.backbones import Backbone, backbones
 from leads.dynamics import DecomposedDynamics
 from leads.environments import EnvironmentFamily
 from leads.errors import SettingsError
-from leads.registry import Registry
+from leads.registry import Registry, nearest
 from leads.trajectories import Trajectories
 
 #: ``(make_backbone, environments, **settings) -> DecomposedDynamics``
 Algorithm = Callable[..., DecomposedDynamics]
+#: What no user gives: the first arguments of makers, and those passed on.
+_GIVEN = {"make_backbone", "environments", "state_shape", "integrator", "args", "kwargs", "settings"}
 algorithms: Registry[Algorithm] = Registry("algorithm")
 register = algorithms.register
 
@@ -48,6 +52,9 @@ def build(
     Raises:
         UnknownNameError, SettingsError: unknown names, or arguments that an algorithm or backbone does not take.
     """
+    if not isinstance(like, EnvironmentFamily | Trajectories):
+        hint = f" Did you mean leads.make({like!r})?" if isinstance(like, str) else ""
+        raise SettingsError(f"build needs a family or training trajectories, got {type(like).__name__}.{hint}")
     if isinstance(like, EnvironmentFamily):
         shape, environments, name = like.system.state_shape, len(like.seen), like.name
     else:
@@ -112,6 +119,13 @@ def call(maker: Callable[..., Any], what: str, *args: Any, **settings: Any) -> A
     except TypeError as error:
         if "argument" not in str(error):
             raise
+        unknown = re.search(r"unexpected keyword argument '(\w+)'", str(error))
+        if unknown:
+            known = [n for n in inspect.signature(maker).parameters if n in settings or n not in _GIVEN]
+            known.remove(unknown[1]) if unknown[1] in known else None
+            raise SettingsError(
+                f"The {what} does not take these settings: it has no {unknown[1]!r}. {nearest(unknown[1], known)}"
+            ) from error
         raise SettingsError(f"The {what} does not take these settings: {error}.") from error
 
 

@@ -178,7 +178,7 @@ def fit(
     ] = None,
     multirun: Annotated[bool, typer.Option("-m", "--multirun", help="sweep over comma-separated values")] = False,
 ) -> None:
-    """Train, adapt and evaluate as described by overrides; a killed run goes on where it was.
+    """Train, adapt and evaluate as described by overrides (alone: CoDA on Lotka-Volterra); a killed run goes on.
 
     leads fit experiment=lotka_volterra_coda trainer.steps=2000 seed=1
 
@@ -191,7 +191,9 @@ def fit(
     if multirun:
         sweep(given)
         return
-    folder = run_fit(compose(given), shlex.join(["leads", "fit", *given]))
+    experiment = compose(given)
+    typer.echo(f"{experiment.method.name} on {experiment.family.name}, run folder {experiment.run_dir}", err=True)
+    folder = run_fit(experiment, shlex.join(["leads", "fit", *given]))
     for name, result in Run(folder).evaluation().items():
         typer.echo(f"\n{name}\n{result}")
     typer.echo(f"\nrun folder: {folder}")
@@ -209,6 +211,7 @@ def adapt(
     adapted = run_adapt(run, data, out)
     info = adapted.info
     typer.echo(f"{info['solver']}: {info['iterations']} iterations in {info['seconds']:.3f} s")
+    typer.echo(f"adapted model: {out or run / f'adapted_{data.stem}.safetensors'}")
     for e, loss in enumerate(info.get("loss", [])):
         state = "converged" if info["converged"][e] else "NOT converged"
         typer.echo(f"environment {e}: mean square error {loss:.3e}, {state}")

@@ -72,6 +72,11 @@ def evaluate(
     Raises:
         ShapeError, DataError: test data of other environments.
     """
+    if not isinstance(adapted, Adapted):
+        raise SettingsError(
+            f"evaluate needs a model with its contexts, got {type(adapted).__name__}. leads.trained(model, data=train) "
+            "gives those of the seen environments, leads.adapt(model, support) those of new ones."
+        )
     names = list(names) if names is not None else list(metrics)
     if not names:
         raise SettingsError(f"Choose at least one metric of {', '.join(metrics)}.")

@@ -14,6 +14,7 @@ from leads.registry import nearest
 from leads.training.episodes import Episode
 from leads.training.settings import TrainerSettings
 from leads.trajectories import Trajectories
+from leads.trajectories.trajectories import require_trajectories
 
 
 def replaced(settings: TrainerSettings | None, overrides: dict[str, Any]) -> TrainerSettings:
@@ -27,6 +28,9 @@ def replaced(settings: TrainerSettings | None, overrides: dict[str, Any]) -> Tra
 
 def check_data(model: DecomposedDynamics, train: Trajectories, valid: Trajectories | None) -> None:
     """Raise :class:`ShapeError` where data do not fit the model or each other."""
+    for name, data in (("train", train), ("valid", valid)):
+        if data is not None:
+            require_trajectories(data, f"fit's {name}")
     shape = model.recipe.get("state_shape")
     for name, data in (("train", train), ("valid", valid)):
         if data is None:

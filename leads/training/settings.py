@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from numbers import Real
 
 from leads.errors import SettingsError, UnknownNameError
 from leads.registry import nearest
@@ -103,6 +104,10 @@ class TrainerSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        for f in fields(self):
+            value, kind = getattr(self, f.name), type(f.default)
+            if kind in (int, float) and (isinstance(value, bool) or not isinstance(value, Real)):
+                raise SettingsError(f"{f.name} needs a number, got {value!r}.")
         for name in ("steps", "validate_every", "checkpoint_every"):
             if getattr(self, name) < 1:
                 raise SettingsError(f"{name} must be at least 1, got {getattr(self, name)}.")

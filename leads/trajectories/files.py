@@ -43,14 +43,15 @@ def from_arrays(
         channels: names of the channels.
         attributes: provenance to carry along.
     """
+    # Copies: an array may be a view that runs backwards, which a tensor cannot.
     x = torch.as_tensor(np.array(states))
     if not x.is_floating_point():
         x = x.double()
     return Trajectories(
         x,
-        torch.as_tensor(np.asarray(times)).double(),
-        None if parameters is None else torch.as_tensor(np.asarray(parameters)).double(),
-        None if mask is None else torch.as_tensor(np.asarray(mask)).bool(),
+        torch.as_tensor(np.array(times)).double(),
+        None if parameters is None else torch.as_tensor(np.array(parameters)).double(),
+        None if mask is None else torch.as_tensor(np.array(mask)).bool(),
         channels=tuple(Channel(name) for name in channels),
         attributes=attributes,
     )

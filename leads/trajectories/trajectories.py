@@ -147,3 +147,12 @@ class Trajectories:
         label = self.attributes.get("family", "trajectories")
         span = f"{float(self.times[0]):g}..{float(self.times[-1]):g}"
         return f"Trajectories({label}: E={e}, N={n}, T={t} ({span}), state {tuple(shape)}, {self.states.dtype})"
+
+
+def require_trajectories(value: object, what: str) -> None:
+    """Raise :class:`DataError` unless ``value`` is a :class:`Trajectories`; ``what`` it was given as."""
+    if not isinstance(value, Trajectories):
+        raise DataError(
+            f"{what} needs leads.Trajectories, got {type(value).__name__}. leads.trajectories.from_arrays(states, times) makes them "
+            "from arrays (E, N, T, C, *X), leads.trajectories.load from a file."
+        )
