@@ -21,7 +21,7 @@ from leads.errors import DivergenceError, SettingsError, ShapeError
 from leads.registry import nearest
 from leads.trajectories import Trajectories
 from leads.trajectories.segments import whole
-from leads.trajectories.trajectories import require_trajectories
+from leads.trajectories.trajectories import require_frames, require_trajectories
 
 
 def adapt(
@@ -116,6 +116,4 @@ def _check(model: DecomposedDynamics, support: Trajectories) -> None:
         raise ShapeError(
             f"The model forecasts states (C, *X) = {tuple(shape)}, the support trajectories have {support.state_shape}."
         )
-    if len(support.times) <= model.history:
-        needed = "two" if model.history == 1 else str(model.history + 1)
-        raise ShapeError(f"The support trajectories have T = {len(support.times)} frame; at least {needed} are needed.")
+    require_frames(support, model.history, "support trajectories")

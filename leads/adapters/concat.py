@@ -7,14 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from leads.adapters.adapter import Adapter, Context, MakeBackbone, adapters
+from leads.adapters.adapter import Context, MakeBackbone, adapters
 from leads.adapters.shared import forward_shared
-from leads.errors import SettingsError
-from leads.trajectories import Trajectories
+from leads.adapters.widened import WidenedAdapter
 
 
 @adapters.register("concat")
-class Concat(Adapter):
+class Concat(WidenedAdapter):
     """``dx/dt = f(x, c_e)``: the code is constant in space and time and stands beside the state's channels.
 
     The network is the given backbone remade for C + dim channels; of its output the first C are used. Its weights are
@@ -31,22 +30,7 @@ class Concat(Adapter):
     """
 
     def __init__(self, make_backbone: MakeBackbone, dim: int = 2, code: float = 0.0) -> None:
-        super().__init__()
-        if dim < 1:
-            raise SettingsError(f"The code needs at least one dimension, got dim={dim}.")
-        narrow = make_backbone()
-        self.dim, self.code, self.channels = dim, code, narrow.state_shape[0]
-        self.backbone = narrow.widened(dim)
-
-    @property
-    def state_shape(self) -> tuple[int, ...]:
-        return (self.channels, *self.backbone.state_shape[1:])
-
-    def init_context(self) -> Context:
-        return {"code": next(self.backbone.parameters()).new_zeros(self.dim)}
-
-    def prepare(self, context: Context) -> Tensor:
-        return context["code"]
+        super().__init__(make_backbone, dim, code)
 
     def forward(self, t: Tensor, x: Tensor, prepared: Tensor) -> Tensor:
         return self.backbone(t, self._beside(x, prepared))[:, : self.channels]
@@ -65,6 +49,3 @@ class Concat(Adapter):
         leading = x.shape[: x.ndim - len(self.backbone.state_shape)]
         wide = code.reshape(*code.shape, *(1,) * len(space)).expand(*leading, self.dim, *space)
         return torch.cat([x, wide], len(leading))
-
-    def penalty(self, contexts: Context, batch: Trajectories) -> Tensor:
-        return super().penalty(contexts, batch) + self.code * contexts["code"].square().sum()

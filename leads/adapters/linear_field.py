@@ -7,14 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from leads.adapters.adapter import Adapter, Context, MakeBackbone, adapters
+from leads.adapters.adapter import Context, MakeBackbone, adapters
 from leads.adapters.shared import forward_shared
-from leads.errors import SettingsError
-from leads.trajectories import Trajectories
+from leads.adapters.widened import WidenedAdapter
 
 
 @adapters.register("linear_field")
-class LinearField(Adapter):
+class LinearField(WidenedAdapter):
     """``dx/dt = c(t, x) + sum_k w_k V_k(t, x)``: the context w weighs learned fields V_1 ... V_dim beside a common one.
 
     One network gives all of them: the given backbone remade for ``(1 + dim) C`` channels, to which the state is given
@@ -33,24 +32,13 @@ class LinearField(Adapter):
     """
 
     affine = True
+    called = "context"
 
     def __init__(self, make_backbone: MakeBackbone, dim: int = 2, code: float = 0.0) -> None:
-        super().__init__()
-        if dim < 1:
-            raise SettingsError(f"The context needs at least one dimension, got dim={dim}.")
-        narrow = make_backbone()
-        self.dim, self.code, self.channels = dim, code, narrow.state_shape[0]
-        self.backbone = narrow.widened(dim * self.channels)
+        super().__init__(make_backbone, dim, code)
 
-    @property
-    def state_shape(self) -> tuple[int, ...]:
-        return (self.channels, *self.backbone.state_shape[1:])
-
-    def init_context(self) -> Context:
-        return {"code": next(self.backbone.parameters()).new_zeros(self.dim)}
-
-    def prepare(self, context: Context) -> Tensor:
-        return context["code"]
+    def further_channels(self) -> int:
+        return self.dim * self.channels
 
     def forward(self, t: Tensor, x: Tensor, prepared: Tensor) -> Tensor:
         fields = self.backbone(t, self._repeated(x, 1)).unflatten(1, (1 + self.dim, self.channels))
@@ -69,6 +57,3 @@ class LinearField(Adapter):
     def _repeated(self, x: Tensor, axis: int) -> Tensor:
         """The state once for each field, along its channels."""
         return torch.cat([x] * (1 + self.dim), axis)
-
-    def penalty(self, contexts: Context, batch: Trajectories) -> Tensor:
-        return super().penalty(contexts, batch) + self.code * contexts["code"].square().sum()

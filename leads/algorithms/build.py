@@ -121,8 +121,7 @@ def call(maker: Callable[..., Any], what: str, *args: Any, **settings: Any) -> A
             raise
         unknown = re.search(r"unexpected keyword argument '(\w+)'", str(error))
         if unknown:
-            known = [n for n in inspect.signature(maker).parameters if n in settings or n not in _GIVEN]
-            known.remove(unknown[1]) if unknown[1] in known else None
+            known = [n for n in inspect.signature(maker).parameters if n not in _GIVEN]
             raise SettingsError(
                 f"The {what} does not take these settings: it has no {unknown[1]!r}. {nearest(unknown[1], known)}"
             ) from error

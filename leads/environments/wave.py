@@ -104,13 +104,15 @@ class DampedWave(GridSystem):
         assert self.grid is not None
         modes = Modes(self.grid.shape, self.grid.spacing, 4, self.boundary)
         # Trajectories of one environment share their matrices.
-        rows, which = p.double().unique(dim=0, return_inverse=True)
         if p.requires_grad:
             rows, which = p.double(), torch.arange(len(p), device=p.device)
+        else:
+            rows, which = p.double().unique(dim=0, return_inverse=True)
         c, k = self.split(rows)
         stiffness = -c * c * modes.values.to(rows)
         known: dict[float, Tensor] = {}
-        for interval in (t[1:] - t[:-1]).tolist():
+        intervals = (t[1:] - t[:-1]).tolist()
+        for interval in intervals:
             if (length := round(interval, 12)) not in known:
                 known[length] = matrices(stiffness, k, interval).to(x.dtype).movedim((-2, -1), (0, 1)).contiguous()
         states = x.new_empty(len(t), *x.shape)
@@ -118,7 +120,7 @@ class DampedWave(GridSystem):
         for some in torch.arange(len(x)).split(max(1, CACHED_BYTES // (x[:1].numel() * x.element_size()))):
             first, last = int(some[0]), int(some[-1]) + 1
             state = modes.forward(x[first:last])
-            for frame, interval in enumerate((t[1:] - t[:-1]).tolist(), 1):
+            for frame, interval in enumerate(intervals, 1):
                 m = known[round(interval, 12)]
                 if len(rows) > 1:
                     m = m[:, :, which[first:last]]

@@ -55,9 +55,9 @@ def compiled(function: F) -> F:
         program = programs.get(key)
         if program is not None:
             return program(*args)
+        if len(programs) >= RECOMPILATIONS:
+            return function(*args)
         try:
-            if len(programs) >= RECOMPILATIONS:
-                return function(*args)
             with torch.no_grad():
                 programs[key] = _program(function, args)
                 return programs[key](*args)
@@ -78,5 +78,4 @@ def _program(function: Callable[..., Any], args: tuple[Tensor, ...]) -> Callable
     compile_graph = getattr(torch._inductor, "standalone_compile", None)
     if compile_graph is None:
         return torch.compile(graph, dynamic=False)
-    # What the compiler says while it traces a graph on its own is not for the user.
     return compile_graph(graph, list(args), dynamic_shapes="from_example_inputs")

@@ -14,7 +14,7 @@ from leads.registry import nearest
 from leads.training.episodes import Episode
 from leads.training.settings import TrainerSettings
 from leads.trajectories import Trajectories
-from leads.trajectories.trajectories import require_trajectories
+from leads.trajectories.trajectories import require_frames, require_trajectories
 
 
 def replaced(settings: TrainerSettings | None, overrides: dict[str, Any]) -> TrainerSettings:
@@ -39,9 +39,7 @@ def check_data(model: DecomposedDynamics, train: Trajectories, valid: Trajectori
             raise ShapeError(
                 f"The {name} data have states (C, *X) = {data.state_shape}, the model was built for {tuple(shape)}."
             )
-        if len(data.times) <= model.history:
-            needed = "two" if model.history == 1 else str(model.history + 1)
-            raise ShapeError(f"The {name} data have T = {len(data.times)} frame; at least {needed} are needed.")
+        require_frames(data, model.history, f"{name} data")
         model.source.check(data)
     if valid is not None and model.source.labelled and valid.n_environments != train.n_environments:
         raise ShapeError(

@@ -156,3 +156,10 @@ def require_trajectories(value: object, what: str) -> None:
             f"{what} needs leads.Trajectories, got {type(value).__name__}. leads.trajectories.from_arrays(states, times) makes them "
             "from arrays (E, N, T, C, *X), leads.trajectories.load from a file."
         )
+
+
+def require_frames(data: Trajectories, history: int, what: str) -> None:
+    """Raise :class:`ShapeError` where ``data``, called ``what``, have no frame after the first ``history``."""
+    if len(data.times) <= history:
+        needed = "two" if history == 1 else str(history + 1)
+        raise ShapeError(f"The {what} have T = {len(data.times)} frame; at least {needed} are needed.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -73,23 +74,14 @@ def test_a_stiff_proximal_term_holds_blocks_in_place(data: DataSplits) -> None:
     assert distance[0] > 2 * distance[1] > 4 * distance[2]
 
 
-def test_a_killed_run_resumes_inside_a_block(data: DataSplits, tmp_path: Path) -> None:
-    class KilledError(Exception):
-        pass
-
-    class Kill:
-        def record(self, row: dict[str, Any]) -> None:
-            if row["step"] == 8:
-                raise KilledError
-
-        def close(self, summary: dict[str, Any]) -> None: ...
-
+def test_a_killed_run_resumes_inside_a_block(
+    data: DataSplits, tmp_path: Path, fit_killed_at: Callable[..., None]
+) -> None:
     settings = TrainerSettings(steps=12, validate_every=2, checkpoint_every=5, alternate=4, proximal=2.0)
     make = lambda: leads.build("coda", data.train, backbone_settings={"width": 4})
     straight, broken, resumed = make(), make(), make()
     leads.fit(straight, data.train, data.valid, settings, tmp_path / "a")
-    with pytest.raises(KilledError):
-        leads.fit(broken, data.train, data.valid, settings, tmp_path / "b", loggers=[Kill()])
+    fit_killed_at(8, broken, data.train, data.valid, settings, tmp_path / "b")
     leads.fit(resumed, data.train, data.valid, settings, tmp_path / "b")
     assert all(torch.equal(v, resumed.state_dict()[k]) for k, v in straight.state_dict().items())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -86,26 +87,15 @@ def test_support_changes_training(four: DataSplits) -> None:
 
 @pytest.mark.parametrize("sampling", [None, ScheduledSampling(every=2)])
 def test_a_killed_run_resumes_to_the_same_numbers(
-    four: DataSplits, tmp_path: Path, sampling: ScheduledSampling | None
+    four: DataSplits, tmp_path: Path, fit_killed_at: Callable[..., None], sampling: ScheduledSampling | None
 ) -> None:
-    class KilledError(Exception):
-        pass
-
-    class Kill:
-        def record(self, row: dict[str, Any]) -> None:
-            if row["step"] == 14:
-                raise KilledError
-
-        def close(self, summary: dict[str, Any]) -> None: ...
-
     settings = TrainerSettings(
         steps=20, validate_every=2, checkpoint_every=5, average=0.9, support=1, scheduled_sampling=sampling, seed=3
     )
     make = lambda: leads.build("meta_sgd", four.train, backbone_settings={"width": 6})
     straight, broken, resumed = make(), make(), make()
     leads.fit(straight, four.train, four.valid, settings, tmp_path / "a")
-    with pytest.raises(KilledError):
-        leads.fit(broken, four.train, four.valid, settings, tmp_path / "b", loggers=[Kill()])
+    fit_killed_at(14, broken, four.train, four.valid, settings, tmp_path / "b")
     leads.fit(resumed, four.train, four.valid, settings, tmp_path / "b")
     assert all(torch.equal(v, resumed.state_dict()[k]) for k, v in straight.state_dict().items())
 

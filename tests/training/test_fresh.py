@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -125,27 +126,22 @@ def test_fresh_episodes_are_parted_and_cut_like_others(data: DataSplits, lotka: 
     ],
 )
 def test_a_killed_run_resumes_to_the_same_numbers(
-    data: DataSplits, lotka: EnvironmentFamily, tmp_path: Path, name: str, settings: dict[str, Any]
+    data: DataSplits,
+    lotka: EnvironmentFamily,
+    tmp_path: Path,
+    fit_killed_at: Callable[..., None],
+    name: str,
+    settings: dict[str, Any],
 ) -> None:
-    class KilledError(Exception):
-        pass
-
-    class Kill:
-        def record(self, row: dict[str, Any]) -> None:
-            if row["step"] == 10:
-                raise KilledError
-
-        def close(self, summary: dict[str, Any]) -> None: ...
-
-    def run(folder: str, **more: Any) -> torch.nn.Module:
+    def run(folder: str) -> torch.nn.Module:
         model = leads.build(name, data.train, **SMALL)
-        leads.fit(model, data.train, data.valid, chosen, tmp_path / folder, family=lotka, **more)
+        leads.fit(model, data.train, data.valid, chosen, tmp_path / folder, family=lotka)
         return model
 
     chosen = TrainerSettings(steps=14, validate_every=2, checkpoint_every=4, average=0.9, seed=3, **settings)
     straight = run("a")
-    with pytest.raises(KilledError):
-        run("b", loggers=[Kill()])
+    broken = leads.build(name, data.train, **SMALL)
+    fit_killed_at(10, broken, data.train, data.valid, chosen, tmp_path / "b", family=lotka)
     assert torch.equal(weights(run("b")), weights(straight))
 
 
