@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from textwrap import fill
 from typing import TYPE_CHECKING
 
 from leads.errors import SettingsError
@@ -40,7 +41,7 @@ def _lines(data: Trajectories, environments: list[int], trajectory: int, channel
         for c in range(shown):
             name = data.channels[c].name if data.channels else f"channel {c}"
             ax.plot(data.times, data.states[e, trajectory, :, c], color=COLOURS[c], lw=1.4, label=name)
-        ax.set_title(_label(data, e), fontsize=8)
+        ax.set_title(fill(_label(data, e), 42), fontsize=8)
         ax.set_xlabel("time")
     axes[0][0].legend(frameon=False, fontsize=8)
     return figure
@@ -54,7 +55,7 @@ def _space_time(data: Trajectories, environments: list[int], trajectory: int, ch
     extent = (0.0, length, float(data.times[-1]), float(data.times[0]))
     for ax, e, field in zip(axes[0], environments, x, strict=True):
         image = ax.imshow(field, vmin=low, vmax=high, cmap="viridis", extent=extent, aspect="auto")
-        ax.set_title(_label(data, e), fontsize=8)
+        ax.set_title(fill(_label(data, e), 42), fontsize=8)
         ax.set_xlabel("x")
         ax.grid(False)
     axes[0][0].set_ylabel("time")
