@@ -89,6 +89,13 @@ def settings_of(study: Study, method: str, candidate: dict[str, Any]) -> dict[st
     }
 
 
+def candidates_of(study: Study, method: str) -> list[dict[str, Any]]:
+    """The method's candidates, each with every learning rate of the study's search (``search: {lr: [...]}``)."""
+    candidates = study.methods[method].get("candidates") or [{}]
+    rates = [{"lr": lr} for lr in study.search.get("lr", [])] or [{}]
+    return [c | {"trainer": rate | c.get("trainer", {})} for c in candidates for rate in rates]
+
+
 def build(study: Study, method: str, settings: dict[str, Any], seed: int, data: Any) -> DecomposedDynamics:
     return leads.build(
         method,
@@ -103,7 +110,7 @@ def build(study: Study, method: str, settings: dict[str, Any], seed: int, data: 
 
 def choose(study: Study, method: str, data: Any) -> dict[str, dict[str, Any]]:
     """The candidate with the smallest mean over folds of the log of the error in held-out seen environments."""
-    candidates = study.methods[method].get("candidates") or [{}]
+    candidates = candidates_of(study, method)
     if len(candidates) == 1:
         return settings_of(study, method, candidates[0])
     folds = environment_folds(data.train.n_environments, study.search["folds"])[: study.search["use_folds"]]

@@ -74,6 +74,31 @@ class ContextNet(Adapter):
         features = prepared[:, None].expand(e, n, -1).flatten(0, 1)
         return self._field(x.flatten(0, 1), features).reshape(x.shape)
 
+    def expand_all(self, t: Tensor, x: Tensor, jet: tuple[Tensor, ...]) -> Tensor:
+        """The expansion of the field at ``x`` ``(E, N, *state)`` along context features with value, slope and curvature
+        ``jet``, each ``(E, width)`` (see :class:`leads.adapters.taylor.Expandable`).
+
+        Derivatives pass through the layers beside the value, in closed form: those of the features are alike for all
+        states, so the first layer takes them once an environment, and every later one takes all orders in one product.
+        """
+        del t
+        e, n = x.shape[:2]
+        first, *later = self.shared.layers
+        y = self.state(x.flatten(0, 1))
+        weight, width = first.weight, y.shape[1]
+        # A constant field stays constant under a periodic convolution with the sum of its kernel.
+        kernel = weight[:, width:].flatten(2).sum(2) if weight.ndim > 2 else weight[:, width:]
+        value = self.shared.apply(y, weight[:, :width], first.bias).unflatten(0, (e, n))
+        orders = [(d @ kernel.T).reshape(e, 1, -1, *(1,) * (x.ndim - 3)) for d in jet]
+        terms = [value + orders[0], *orders[1:]]
+        for layer, activation in zip(later, self.shared.activations, strict=True):
+            stacked = torch.stack([d.expand_as(terms[0]) for d in activation.jet(*terms)])
+            out = self.shared.apply(stacked.flatten(0, 2), layer.weight).unflatten(0, stacked.shape[:3])
+            bias = layer.bias.reshape(-1, *(1,) * (x.ndim - 3))
+            terms = [out[0] + bias, *out[1:]]
+        total = terms[0] + terms[1] if len(terms) == 2 else terms[0] + terms[1] + 0.5 * terms[2]
+        return self.factor * total.reshape(x.shape)
+
     def _field(self, x: Tensor, features: Tensor) -> Tensor:
         y = self.state(x)
         wide = features.reshape(*features.shape, *(1,) * (x.ndim - 2)).expand(*features.shape, *x.shape[2:])
@@ -93,6 +118,13 @@ class _Stack(nn.Module):
         for layer, activation in zip(self.layers, self.activations, strict=False):
             x = activation(layer(self._padded(x)))
         return self.layers[-1](self._padded(x))
+
+    def apply(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        """One layer with these weights."""
+        if not self.pad:
+            return nn.functional.linear(x, weight, bias)
+        convolve = nn.functional.conv1d if weight.ndim == 3 else nn.functional.conv2d
+        return convolve(self._padded(x), weight, bias)
 
     def _padded(self, x: Tensor) -> Tensor:
         return nn.functional.pad(x, self.pad, mode="circular") if self.pad else x

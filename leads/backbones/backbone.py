@@ -89,6 +89,19 @@ class Swish(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return x * torch.sigmoid(x * nn.functional.softplus(self.slope)) / 1.1
 
+    def jet(self, x: Tensor, slope: Tensor, curvature: Tensor | None = None) -> tuple[Tensor, ...]:
+        """Value, slope and, where one is given, curvature after the activation of what has these before it."""
+        s = nn.functional.softplus(self.slope)
+        z = s * x
+        gate = torch.sigmoid(z)
+        silu = z * gate
+        first = (gate + silu * (1 - gate)) / 1.1
+        value = silu / (1.1 * s)
+        if curvature is None:
+            return value, first * slope
+        second = (s / 1.1) * (gate * (1 - gate)) * (2 + z - 2 * silu)
+        return value, first * slope, second * slope.square() + first * curvature
+
 
 def fold_swish(weights: list[Tensor], biases: list[Tensor], slopes: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
     """Absorb every swish into the layers around it, leaving plain ``silu``.
