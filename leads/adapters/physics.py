@@ -138,11 +138,11 @@ class Physics(nn.Module):
         for i, name in enumerate(self.given_names):
             values[name] = context["given"][..., i]
         for name in self.shared_start:
-            values[name] = _bounded(self._parameter(name), self.free[name])
+            values[name] = bounded(self._parameter(name), self.free[name])
         for i, name in enumerate(self.own_start):
-            values[name] = _bounded(self._parameter(name), context["physics"][..., i])
+            values[name] = bounded(self._parameter(name), context["physics"][..., i])
         for i, name in enumerate(self.coded_start):
-            values[name] = _bounded(self._parameter(name), self.free[name] + context["code"] @ self.weight[i])
+            values[name] = bounded(self._parameter(name), self.free[name] + context["code"] @ self.weight[i])
         return {name: values[name] for name in self.names}
 
     def prepare(self, context: Context) -> Tensor:
@@ -176,7 +176,7 @@ def physics_of(family: str, arguments: Mapping[str, Any] | None = None, **settin
     return Physics(make(family, **(arguments or {})).system, **settings)
 
 
-def _bounded(spec: Parameter, free: Tensor) -> Tensor:
+def bounded(spec: Parameter, free: Tensor) -> Tensor:
     """The admissible value of a free number."""
     if math.isfinite(spec.low) and math.isfinite(spec.high):
         return spec.low + (spec.high - spec.low) * torch.sigmoid(free)
@@ -186,7 +186,7 @@ def _bounded(spec: Parameter, free: Tensor) -> Tensor:
 
 
 def _free(spec: Parameter, value: float) -> float:
-    """The inverse of :func:`_bounded`."""
+    """The inverse of :func:`bounded`."""
     if not spec.low < value < spec.high:
         raise SettingsError(
             f"{spec.name} starts at {value:g}; a learned parameter starts strictly inside its admissible range "
