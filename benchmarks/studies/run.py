@@ -96,9 +96,15 @@ def candidates_of(study: Study, method: str) -> list[dict[str, Any]]:
     return [c | {"trainer": rate | c.get("trainer", {})} for c in candidates for rate in rates]
 
 
+def training_data(study: Study, method: str, data: Any) -> leads.Trajectories:
+    """The training set as the method sees it: without labels where its entry says ``labels: hidden``."""
+    hidden = study.methods[method].get("labels") == "hidden"
+    return data.train.unlabelled() if hidden else data.train
+
+
 def build(study: Study, method: str, settings: dict[str, Any], seed: int, data: Any) -> DecomposedDynamics:
     return leads.build(
-        method,
+        study.methods[method].get("algorithm", method),
         data,
         study.backbone["name"],
         study.backbone["settings"],
@@ -111,7 +117,8 @@ def build(study: Study, method: str, settings: dict[str, Any], seed: int, data: 
 def choose(study: Study, method: str, data: Any) -> dict[str, dict[str, Any]]:
     """The candidate with the smallest mean over folds of the log of the error in held-out seen environments."""
     candidates = candidates_of(study, method)
-    if len(candidates) == 1:
+    # Folds of environments are folds of labels, which such a method does not have: it takes its first candidate.
+    if len(candidates) == 1 or study.methods[method].get("labels") == "hidden":
         return settings_of(study, method, candidates[0])
     folds = environment_folds(data.train.n_environments, study.search["folds"])[: study.search["use_folds"]]
     scores = []
@@ -148,8 +155,9 @@ def run(study: Study, method: str, seed: int, settings: dict[str, Any], family: 
     done = folder / "rows.json"
     if done.exists():
         return json.loads(done.read_text())
-    model = build(study, method, settings, seed, family)
-    fitted = leads.fit(model, data.train, data.valid, run_dir=folder, seed=seed, **settings["trainer"])
+    seen = training_data(study, method, data)
+    model = build(study, method, settings, seed, seen)
+    fitted = leads.fit(model, seen, data.valid, run_dir=folder, seed=seed, **settings["trainer"])
     began = time.perf_counter()
     adapted = leads.adapt(model, data.adapt, **settings["adapt"])
     adaptation = time.perf_counter() - began

@@ -24,14 +24,24 @@ NAMES = {
     "erm": ("ERM",), "one_per_environment": ("One-per-Env", "one-per-env"), "leads": ("LEADS",), "maml": ("MAML",),
     "anil": ("ANIL",), "meta_sgd": ("Meta-SGD",), "cavia_concat": ("CAVIA-Concat", "CAVIA"), "cavia_film": ("CAVIA-FiLM",),
     "coda": ("CoDA-l1", "CoDA"), "geps": ("GEPS",), "ncf": ("NCF-t2", "NCF-T2", "NCF"), "foca": ("FOCA",),
+    "geps_physics": ("GEPS-Phy",), "aphynity": ("APHYNITY",),
 }  # fmt: skip
 
 
-def figure(method: str, family: str, split: str, protocol: str) -> str:
-    """The published mean square error and its spread, or a dash."""
+METRICS = {"mse": "MSE", "relative_l2": "relative L2"}
+
+
+def metric_of(family: str, split: str) -> str:
+    """The column to compare: the mean square error, or what the split's paper publishes."""
+    known = {row.metric for protocol in PROTOCOLS for row in published(family, split, protocol)}
+    return next((m for m in METRICS if m in known), "mse")
+
+
+def figure(method: str, family: str, split: str, protocol: str, metric: str) -> str:
+    """The published error and its spread, or a dash."""
     for name in NAMES.get(method, ()):
         for row in published(family, split, protocol):
-            if row.method == name and row.metric == "mse":
+            if row.method == name and row.metric == metric:
                 return f"{row.mean:.2e}" + ("" if row.spread is None else f" ± {row.spread:.1e}")
     return "–"
 
@@ -49,21 +59,32 @@ def table(path: Path) -> str:
     )
     seconds: dict[str, dict[str, tuple[float, float]]] = defaultdict(dict)
     rows = list(csv.DictReader(path.open()))
-    for r in rows:
-        errors[r["method"]][r["protocol"]][r["seed"]].append(float(r["mse"]))
-        seconds[r["method"]][r["seed"]] = (float(r["training_seconds"]), float(r["adaptation_seconds"]))
     first = rows[0]
+    metric = metric_of(first["family"], first["split"])
+    for r in rows:
+        errors[r["method"]][r["protocol"]][r["seed"]].append(float(r[metric]))
+        seconds[r["method"]][r["seed"]] = (float(r["training_seconds"]), float(r["adaptation_seconds"]))
     mean = lambda m, p: [statistics.fmean(v) for v in errors[m][p].values()]
     lines = []
     for method in sorted(errors, key=lambda m: statistics.fmean(mean(m, "adaptation"))):
         lines.append([
             method,
-            *(cell for p in PROTOCOLS for cell in (spread(mean(method, p)), figure(method, first["family"], first["split"], p))),
+            *(cell for p in PROTOCOLS for cell in (spread(mean(method, p)), figure(method, first["family"], first["split"], p, metric))),
             f"{statistics.fmean(t for t, _ in seconds[method].values()):.0f} s",
             f"{statistics.fmean(a for _, a in seconds[method].values()):.2f} s",
             ", ".join(sorted(errors[method]["adaptation"])),
         ])  # fmt: skip
-    columns = ["method", "in-domain MSE", "published", "adaptation MSE", "published", "training", "adapting", "seeds"]
+    name = METRICS[metric]
+    columns = [
+        "method",
+        f"in-domain {name}",
+        "published",
+        f"adaptation {name}",
+        "published",
+        "training",
+        "adapting",
+        "seeds",
+    ]
     dates = sorted({r["date"][:10] for r in rows})
     steps = sorted({r["steps"] for r in rows}, key=int)
     head = (
