@@ -29,8 +29,8 @@ class Hybrid(Adapter):
 
     Penalty: the adapter's, and ``size / multiplier`` times the mean over environments of ``S_e``, the size of the learned
     part ``F`` (N as it is added) on the data's states: ``mean F^2`` over all entries, or ``mean (|F| / |x|)^2`` with norms
-    over channels where ``normalised``. The multiplier starts at ``start`` and grows by ``growth`` times the data loss after
-    every step; it is part of the model's state.
+    over channels where ``normalised``. The multiplier starts at ``start``; after every step it is multiplied by ``1 + ratio``
+    and grows by ``growth`` times the data loss. It is part of the model's state.
 
     Args:
         physics: h; ``None`` leaves the learned field alone (as a baseline).
@@ -38,7 +38,8 @@ class Hybrid(Adapter):
         mode: how they are put together.
         size: coefficient of the penalty on the size of the learned part.
         normalised: see above.
-        start, growth: of the multiplier.
+        start, growth, ratio: of the multiplier. The error that the penalty leaves in the fit falls as ``1 / multiplier^2``,
+            and growth by the loss alone stalls as soon as the loss is small; a ratio does not.
 
     Raises:
         SettingsError: neither half, or a size penalty where N is the whole field.
@@ -59,6 +60,7 @@ class Hybrid(Adapter):
         normalised: bool = False,
         start: float = 1.0,
         growth: float = 0.0,
+        ratio: float = 0.0,
     ) -> None:
         super().__init__()
         if mode not in MODES:
@@ -72,8 +74,10 @@ class Hybrid(Adapter):
                 "In mode='serial' the learned field is the whole field: its size cannot be made small. Use 'additive' or "
                 "'residual', or size=0."
             )
-        if size < 0 or not start > 0 or growth < 0:
-            raise SettingsError(f"size and growth need to be >= 0 and start > 0, got {size}, {growth} and {start}.")
+        if size < 0 or not start > 0 or growth < 0 or ratio < 0:
+            raise SettingsError(
+                f"size, growth and ratio need to be >= 0 and start > 0, got {size}, {growth}, {ratio} and {start}."
+            )
         if physics is not None and adapter is not None:
             _check_states(physics, adapter)
         self.physics, self.learned = physics, adapter
@@ -82,7 +86,7 @@ class Hybrid(Adapter):
         bent = physics is not None and bool(physics.own_start or physics.coded_start)
         self.affine = adapter is not None and adapter.affine and not bent
         self.expands = adapter is not None and adapter.expands
-        self.mode, self.size, self.normalised, self.growth = mode, size, normalised, growth
+        self.mode, self.size, self.normalised, self.growth, self.ratio = mode, size, normalised, growth, ratio
         self.register_buffer("multiplier", torch.tensor(float(start)))
 
     @property
@@ -169,7 +173,7 @@ class Hybrid(Adapter):
 
     @torch.no_grad()
     def after_step(self, data_loss: Tensor) -> None:
-        self.multiplier.add_(self.growth * data_loss.to(self.multiplier))
+        self.multiplier.mul_(1 + self.ratio).add_(self.growth * data_loss.to(self.multiplier))
         if self.learned is not None:
             self.learned.after_step(data_loss)
 

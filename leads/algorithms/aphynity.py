@@ -22,6 +22,7 @@ def aphynity(
     normalised: bool = False,
     multiplier: float = 1.0,
     growth: float = 1e-3,
+    ratio: float = 0.0,
     mode: Literal["additive", "residual"] = "additive",
     **integrator: Any,
 ) -> DecomposedDynamics:
@@ -29,7 +30,9 @@ def aphynity(
 
     Minimises ``L + size |F_a|^2 / lambda``, the paper's ``lambda L + |F_a|^2`` divided by lambda, with
     ``lambda <- lambda + growth L`` after every step from ``lambda = multiplier``. The paper updates lambda (growth tau_2)
-    once every N_iter steps, so growth = tau_2 / N_iter: reaction-diffusion 1e-3 / 1, wave 1e-3 / 3, pendulum 1 / 5.
+    once every N_iter steps, so growth = tau_2 / N_iter: reaction-diffusion 1e-3 / 1, wave 1e-3 / 3, pendulum 1 / 5. In
+    fewer steps than the paper's 50,000 epochs lambda stays too small for the fit; ``ratio``, ours, multiplies it by
+    ``1 + ratio`` after every step (see :class:`leads.adapters.hybrid.Hybrid`).
 
     ``physics`` (see :func:`leads.adapters.physics.physics_of`) says which: *incomplete* keeps some terms
     (``{"family": "pendulum", "arguments": {"split": "aphynity"}, "terms": ["oscillation"], "shared": {"omega0": 0.45}}``),
@@ -48,5 +51,6 @@ def aphynity(
         normalised=normalised,
         start=multiplier,
         growth=growth,
+        ratio=ratio,
     )
     return DecomposedDynamics(adapter, Table(adapter, environments), **integrator)

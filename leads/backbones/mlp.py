@@ -19,23 +19,31 @@ class MLP(Backbone):
         state_shape: ``(C,)``.
         width: units of a hidden layer.
         depth: hidden layers.
+        gain: where positive, matrices start orthogonal with this gain and biases at zero. A small one starts the network
+            near a linear map, and one that is to add little to known physics then stays smooth (APHYNITY's pendulum: 0.2).
 
     Source: the networks of LEADS, CoDA and GEPS for ordinary differential equations.
     """
 
-    def __init__(self, state_shape: tuple[int, ...], width: int = 64, depth: int = 3) -> None:
+    def __init__(self, state_shape: tuple[int, ...], width: int = 64, depth: int = 3, gain: float = 0.0) -> None:
         super().__init__(state_shape)
         if len(state_shape) != 1:
             raise SettingsError(
                 f"The mlp backbone takes states (C,) without space axes, this system's are {tuple(state_shape)}. "
                 "Choose a convolutional backbone, e.g. backbone='conv'."
             )
-        if width < 1 or depth < 1:
-            raise SettingsError(f"The mlp backbone needs width >= 1 and depth >= 1, got {width} and {depth}.")
+        if width < 1 or depth < 1 or gain < 0:
+            raise SettingsError(
+                f"The mlp backbone needs width >= 1, depth >= 1 and gain >= 0, got {width}, {depth} and {gain}."
+            )
         channels = state_shape[0]
         sizes = [channels, *[width] * depth, channels]
         self.linears = nn.ModuleList(nn.Linear(i, o) for i, o in pairwise(sizes))
         self.activations = nn.ModuleList(Swish() for _ in range(depth))
+        if gain:
+            for linear in self.linears:
+                nn.init.orthogonal_(linear.weight, gain)
+                nn.init.zeros_(linear.bias)
 
     def forward(self, t: Tensor, x: Tensor) -> Tensor:
         del t

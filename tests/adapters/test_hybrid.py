@@ -142,6 +142,16 @@ def test_one_sided_ranges() -> None:
     assert float(values["c"][1]) == -54.0
 
 
+def test_the_multiplier_grows_by_its_ratio_too() -> None:
+    physics = physics_of("lotka_volterra", own=LOTKA)
+    adapter = Hybrid(physics, Shared(mlp), size=1.0, start=2.0, growth=0.5, ratio=0.1)
+    adapter.after_step(torch.tensor(4.0))
+    adapter.after_step(torch.tensor(0.0))
+    assert float(adapter.multiplier) == pytest.approx((2 * 1.1 + 2) * 1.1)
+    with pytest.raises(SettingsError, match="ratio"):
+        Hybrid(physics, Shared(mlp), ratio=-0.1)
+
+
 def test_size_penalty_by_hand_and_its_multiplier() -> None:
     torch.manual_seed(1)
     x = torch.rand(3, 2, 4, 2, dtype=torch.float64)

@@ -50,6 +50,17 @@ def test_conv_is_periodic() -> None:
     torch.testing.assert_close(net(t, x.roll((3, 5), (2, 3))), net(t, x).roll((3, 5), (2, 3)))
 
 
+def test_gain_starts_from_orthogonal_matrices() -> None:
+    network = MLP((3,), width=8, depth=2, gain=0.2)
+    for linear in network.linears:
+        w = linear.weight.double()
+        gram = w @ w.T if w.shape[0] <= w.shape[1] else w.T @ w
+        torch.testing.assert_close(gram, 0.04 * torch.eye(len(gram), dtype=gram.dtype), atol=1e-6, rtol=1e-6)
+        assert not linear.bias.any()
+    with pytest.raises(SettingsError, match="gain"):
+        MLP((3,), gain=-1.0)
+
+
 def test_bad_input() -> None:
     with pytest.raises(SettingsError, match="backbone='conv'"):
         MLP((2, 32, 32))
