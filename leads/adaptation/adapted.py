@@ -50,27 +50,27 @@ class Adapted:
             States, shape ``(E, N, T, C, *X)``; entries after a divergence are not finite.
         """
         self._check(x0, times)
-        return self.model.rollout(x0.to(self._like()), times, self.contexts)
+        return self.model.rollout(x0.to(self.like()), times, self.contexts)
 
     @torch.no_grad()
     def ensemble(self, x0: Tensor, times: Tensor, n: int = 32, seed: int = 0) -> Tensor:
-        """``n`` forecasts with contexts drawn from their Gaussian posterior: shape ``(n, E, N, T, C, *X)``."""
-        if self.covariance is None:
-            raise SettingsError(
-                "There is no covariance to draw from: it comes with the levenberg_marquardt solver, which needs a "
-                "context of moderate size."
-            )
+        """``n`` forecasts with contexts drawn from their Gaussian posterior: shape ``(n, E, N, T, C, *X)``.
+
+        Raises:
+            SettingsError: there is no covariance, or ``n`` is not a whole number of at least 1.
+        """
+        if not isinstance(n, int) or n < 1:
+            raise SettingsError(f"An ensemble needs a whole number of draws of at least 1, got {n!r}.")
+        covariance = covariance_of(self)
         self._check(x0, times)
         known = {k: self.contexts[k] for k in self.model.adapter.known}
         found = {k: v for k, v in self.contexts.items() if k not in known}
-        mean = flatten(found).double()
-        values, vectors = torch.linalg.eigh(self.covariance.double())
-        root = vectors * values.clamp_min(0).sqrt()[:, None]
+        mean, root = flatten(found).double(), square_root(covariance)
         noise = torch.randn(n, *mean.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
         draws = mean + torch.einsum("eij,nej->nei", root, noise.to(mean.device))
-        contexts = unflatten(draws.flatten(0, 1).to(self._like()), found)
+        contexts = unflatten(draws.flatten(0, 1).to(self.like()), found)
         contexts |= {k: v.repeat(n, *(1,) * (v.ndim - 1)) for k, v in known.items()}
-        many = x0.to(self._like()).repeat(n, *(1,) * (x0.ndim - 1))
+        many = x0.to(self.like()).repeat(n, *(1,) * (x0.ndim - 1))
         return self.model.rollout(many, times, contexts).unflatten(0, (n, len(mean)))
 
     def save(self, path: str | Path) -> None:
@@ -97,7 +97,7 @@ class Adapted:
             model, part("context."), tensors.get("covariance"), tensors.get("parameters"), description.get("info", {})
         )
 
-    def _like(self) -> Tensor:
+    def like(self) -> Tensor:
         """A tensor with the model's dtype and device."""
         return next(iter([*self.model.parameters(), *self.contexts.values(), *self.model.buffers()]))
 
