@@ -41,13 +41,11 @@ def make_bands(
     """The uncalibrated interval: of a Gaussian where linearised, quantiles of the draws where sampled."""
     check_level(level)
     check_method(method)
-    make: dict[str, Callable[[], tuple[Tensor, Tensor, Tensor, Tensor]]] = {
+    make: dict[str, Callable[[], Bands]] = {
         "linearised": lambda: _gaussian(adapted, x0, times, level, noise),
         "sampled": lambda: _quantiles(adapted, x0, times, level, noise, draws, seed),
     }
-    like = adapted.like()
-    mean, deviation, lower, upper = (v.to(like) for v in make[method]())
-    return Bands(mean, deviation, lower, upper, level)
+    return make[method]().to(adapted.like())
 
 
 def moments(
@@ -63,17 +61,12 @@ def moments(
     return mean, variance.sqrt()
 
 
-def _gaussian(
-    adapted: Adapted, x0: Tensor, times: Tensor, level: float, noise: bool
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _gaussian(adapted: Adapted, x0: Tensor, times: Tensor, level: float, noise: bool) -> Bands:
     mean, variance = linearised(adapted, x0, times, noise)
-    made = interval(mean, variance.sqrt(), level, normal_quantile(level), False)
-    return made.mean, made.standard_deviation, made.lower, made.upper
+    return interval(mean, variance.sqrt(), level, normal_quantile(level), False)
 
 
-def _quantiles(
-    adapted: Adapted, x0: Tensor, times: Tensor, level: float, noise: bool, draws: int, seed: int
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _quantiles(adapted: Adapted, x0: Tensor, times: Tensor, level: float, noise: bool, draws: int, seed: int) -> Bands:
     many = _draws(adapted, x0, times, draws, seed)
     mean, variance = _moments(many, adapted, x0, times, noise)
     if noise:
@@ -84,12 +77,8 @@ def _quantiles(
     ordered = many.sort(0).values
     lower, upper = _order_statistic(ordered, tail), _order_statistic(ordered, 1 - tail)
     unbounded = torch.isinf(variance)
-    return (
-        mean,
-        variance.sqrt(),
-        torch.where(unbounded, -variance, lower),
-        torch.where(unbounded, variance, upper),
-    )
+    lower, upper = torch.where(unbounded, -variance, lower), torch.where(unbounded, variance, upper)
+    return Bands(mean, variance.sqrt(), lower, upper, level)
 
 
 def _order_statistic(ordered: Tensor, probability: float) -> Tensor:
@@ -106,9 +95,7 @@ def _draws(adapted: Adapted, x0: Tensor, times: Tensor, draws: int, seed: int) -
     return adapted.ensemble(x0, times, draws, seed).double()
 
 
-def _moments(
-    many: Tensor, adapted: Adapted, x0: Tensor, times: Tensor, noise: bool
-) -> tuple[Tensor, Tensor]:
+def _moments(many: Tensor, adapted: Adapted, x0: Tensor, times: Tensor, noise: bool) -> tuple[Tensor, Tensor]:
     sound = torch.isfinite(many).all(0)
     mean, variance = many.mean(0), many.var(0)
     if not bool(sound.all()):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from leads.adaptation.adapt import adapt
 from leads.adaptation.adapted import Adapted, trained
-from leads.adaptation.calibration import LEVELS, Calibration
+from leads.adaptation.calibration import LEVELS, Calibration, outlyingness
 from leads.adaptation.conformal import hierarchical_quantiles
 from leads.adaptation.ensembles import AdaptedEnsemble, Ensemble
 from leads.adaptation.limits import Region
@@ -47,7 +48,7 @@ def calibrate(
     Args:
         model: trained dynamics, or an ensemble.
         support: observations of K environments that were not trained on, as many and as noisy as those that will be
-            adapted to later. :func:`leads.held_out` draws them from a family.
+            adapted to later. :func:`leads.held_out_environments` draws them from a family.
         truth: other trajectories of the same environments, in the same order.
         method, noise, draws, seed: of the bands, see :meth:`leads.Adapted.bands`.
         by: what has a width of its own: ``"lead_time"``, ``"channel"``, both, or ``()`` for one width.
@@ -63,37 +64,38 @@ def calibrate(
     if set(by) - set(SHARED) or isinstance(by, str):
         raise SettingsError(f"by is a tuple of 'lead_time' and 'channel', or empty; got {by!r}.")
     _check(support, truth)
-    forecaster = model if isinstance(model, Ensemble) else Ensemble([model], alone=True)
-    history = forecaster.models[0].history
+    models = model.models if isinstance(model, Ensemble) else [model]
+    history = models[0].history
     require_frames(truth, history, "truth trajectories")
     after = truth.select(frames=slice(history - 1, None))
     scores, parts = [], []
     for rows in _chunks(truth):
-        adapted = forecaster.adapt(support.select(environments=rows), settings, **overrides)
-        part = truth.select(environments=rows)
+        known, part = support.select(environments=rows), truth.select(environments=rows)
+        adapted = (
+            model.adapt(known, settings, **overrides)
+            if isinstance(model, Ensemble)
+            else adapt(model, known, settings, **overrides)
+        )
         mean, deviation = adapted.moments(part.first(history), after.times, method, noise, draws, seed)
-        scores.append(_scores(mean, deviation, after.select(environments=rows)))
+        scores.append(_scores(mean, deviation, after.select(environments=rows)).cpu())
         parts.append(adapted)
-    regions, kept = _regions(forecaster, parts, seen)
-    leads = after.times[1:] - after.times[0]
-    made = Calibration(
-        model=forecaster.fingerprint(),
+    regions, kept = _regions(models, parts, seen)
+    distances, residuals = (torch.cat(x).cpu() for x in zip(*(outlyingness(a, regions) for a in parts), strict=True))
+    leads = (after.times[1:] - after.times[0]).double()
+    return Calibration(
+        model=parts[0].fingerprint(),
         method=method,
         noise=noise,
         draws=draws,
         seed=seed,
         levels=LEVELS,
         scales=_scales(torch.cat(scores), by),
-        lead_times=leads.double() if "lead_time" in by else leads[-1:].double(),
+        lead_times=leads if "lead_time" in by else leads[-1:],
         environments=truth.n_environments,
-        distances=torch.empty(0),
-        residuals=torch.empty(0),
+        distances=distances[kept],
+        residuals=residuals[kept],
         regions=regions,
     )
-    distances, residuals = (torch.cat(x).cpu() for x in zip(*(made.scores(a) for a in parts), strict=True))
-    from dataclasses import replace
-
-    return replace(made, distances=distances[kept], residuals=residuals[kept])
 
 
 def _chunks(truth: Trajectories) -> list[list[int]]:
@@ -116,28 +118,24 @@ def _scales(scores: Tensor, by: tuple[str, ...]) -> Tensor:
     grouped = scores.flatten(4) if scores.ndim > 4 else scores[..., None]
     grouped = grouped.permute(2, 3, 0, 1, 4)  # (T, C, K, N, X)
     if "channel" not in by:
-        grouped = grouped.permute(0, 2, 3, 4, 1).unsqueeze(1).flatten(-2).unflatten(-1, (-1,))
-    grouped = grouped.flatten(3)
+        grouped = grouped.movedim(1, -1).flatten(-2).unsqueeze(1)
     if "lead_time" not in by:
-        grouped = grouped.permute(1, 2, 3, 0).flatten(2).unsqueeze(0)
-    return hierarchical_quantiles(grouped, LEVELS).cpu()
+        grouped = grouped.movedim(0, -1).flatten(-2).unsqueeze(0)
+    return hierarchical_quantiles(grouped.flatten(3), LEVELS)
 
 
 def _regions(
-    forecaster: Ensemble, parts: list[AdaptedEnsemble], seen: Trajectories | None
+    models: Sequence[DecomposedDynamics], parts: Sequence[Adapted | AdaptedEnsemble], seen: Trajectories | None
 ) -> tuple[tuple[Region, ...], Tensor]:
     """Where the seen contexts of each member lie, and which held-out environments tell what is ordinary."""
-    count = sum(len(p.members[0].support_loss()) for p in parts)
-    everyone = torch.arange(count)
-    if not parts[0].members[0].posterior()[0].shape[1]:
+    found = [torch.cat([p.members[i].posterior()[0] for p in parts]).cpu() for i in range(len(models))]
+    everyone = torch.arange(sum(len(p.members[0].support_loss()) for p in parts))
+    if not all(c.shape[1] for c in found):
         return (), everyone
-    try:
-        known = [trained(m, data=seen).posterior()[0] for m in forecaster.models]
-        return tuple(Region.of(c.cpu()) for c in known), everyone
-    except SettingsError:
-        half = everyone % 2 == 0
-        found = [torch.cat([p.members[i].posterior()[0] for p in parts]) for i in range(len(forecaster.models))]
-        return tuple(Region.of(c[half].cpu()) for c in found), everyone[~half]
+    if seen is not None or all(callable(getattr(m.source, "table", None)) for m in models):
+        return tuple(Region.of(trained(m, data=seen).posterior()[0].cpu()) for m in models), everyone
+    half = everyone % 2 == 0
+    return tuple(Region.of(c[half]) for c in found), everyone[~half]
 
 
 def _check(support: Trajectories, truth: Trajectories) -> None:

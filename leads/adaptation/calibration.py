@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from leads.adaptation.conformal import refuse_too_few
 from leads.adaptation.limits import Check, Region, joint_p_values
-from leads.adaptation.posterior import Bands, check_level, interval
+from leads.adaptation.posterior import Bands, Method, check_level, interval
 from leads.dynamics import DecomposedDynamics
 from leads.errors import CheckpointError, LimitsWarning, SettingsError
 from leads.training.files import read_tensors, write_tensors
@@ -45,7 +46,7 @@ class Calibration:
     """
 
     model: str
-    method: str
+    method: Method
     noise: bool
     draws: int
     seed: int
@@ -89,9 +90,8 @@ class Calibration:
         self.refuse_others(adapted)
         mean, deviation = adapted.moments(x0, times, self.method, self.noise, self.draws, self.seed)
         scale = self.scale(level, times - times[0]).to(mean)
-        made = interval(mean, deviation, level, scale.reshape(*scale.shape, *(1,) * (mean.ndim - 4)), True)
-        like = adapted.like()
-        return Bands(*(v.to(like) for v in (made.mean, made.standard_deviation, made.lower, made.upper)), level, True)
+        scale = scale.reshape(*scale.shape, *(1,) * (mean.ndim - 4))
+        return interval(mean, deviation, level, scale, True).to(adapted.like())
 
     def check(self, adapted: Adapted | AdaptedEnsemble, rate: float = 0.05, warn: bool = True) -> Check:
         """Whether environments look like the held-out ones, by distance of the context and by residual.
@@ -107,31 +107,25 @@ class Calibration:
         self.refuse_others(adapted)
         if not 0 < rate < 1:
             raise SettingsError(f"rate is the probability of a false alarm, between 0 and 1; got {rate!r}.")
-        if rate * (self.environments + 1) < 1:
+        ordinary = len(self.residuals)
+        if rate * (ordinary + 1) < 1 - 1e-9:
             raise SettingsError(
-                f"Alarms at a false-alarm rate of {rate:g} need at least {round(1 / rate) - 1} held-out environments, the "
-                f"calibration has {self.environments}: none could ever alarm."
+                f"Alarms at a false-alarm rate of {rate:g} need at least {math.ceil(1 / rate - 1e-9) - 1} held-out "
+                f"environments, the calibration has {ordinary} for it: none could ever alarm."
             )
-        distance, residual = self.scores(adapted)
+        distance, residual = outlyingness(adapted, self.regions)
         held_out, new = (torch.stack(pair, 1) for pair in ((self.distances, self.residuals), (distance, residual)))
         used = ~torch.isnan(held_out).all(0)
         p = joint_p_values(held_out[:, used], new[:, used])
         rank = lambda known, x: (known >= x[:, None]).double().mean(1)  # noqa: E731
-        ranks = (rank(self.distances, distance), rank(self.residuals, residual))
-        ranks = tuple(r if u else torch.ones_like(r) for r, u in zip(ranks, used, strict=True))
-        check = Check(p, distance, residual, *ranks, p <= rate + 1e-12, rate, self.environments)
+        far, unexplained = rank(self.distances, distance), rank(self.residuals, residual)
+        far = far if self.regions else torch.ones_like(far)
+        check = Check(p, distance, residual, far, unexplained, p <= rate + 1e-12, rate, ordinary)
         if warn and bool(check.alarm.any()):
             found = check.sentences()
             more = f" ({len(found) - 1} more environments alarm.)" if len(found) > 1 else ""
             warnings.warn(found[0] + more, LimitsWarning, stacklevel=2)
         return check
-
-    def scores(self, adapted: Adapted | AdaptedEnsemble) -> tuple[Tensor, Tensor]:
-        """Distance of the context and mean square error on the support, ``(E,)`` each; the mean over an ensemble."""
-        distances = [r.distance(*member.posterior()) for r, member in zip(self.regions, adapted.members, strict=False)]
-        residual = torch.stack([m.support_loss() for m in adapted.members]).mean(0)
-        none = torch.full_like(residual, torch.nan)
-        return torch.stack(distances).mean(0).to(residual) if distances else none, residual
 
     def refuse_others(self, adapted: Adapted | AdaptedEnsemble) -> None:
         """Raise :class:`SettingsError` unless the model is the one that was calibrated, bit for bit."""
@@ -173,14 +167,25 @@ class Calibration:
     def restore(cls, tensors: Mapping[str, Tensor], description: Mapping[str, Any], path: str | Path) -> Calibration:
         """From :meth:`tensors` and :meth:`description`."""
         try:
-            values = {n: description[n] for n in ("model", "method", "noise", "draws", "seed", "environments")}
+            values: dict[str, Any] = {
+                n: description[n] for n in ("model", "method", "noise", "draws", "seed", "environments")
+            }
             regions = []
             for i in range(description["regions"]):
                 prefix = f"region.{i}."
                 regions.append(Region(**{k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}))
-            return cls(**values, **{n: tensors[n] for n in TENSORS}, regions=tuple(regions))
+            values |= {n: tensors[n] for n in TENSORS}
+            return cls(**values, regions=tuple(regions))
         except (KeyError, TypeError) as error:
             raise CheckpointError(f"The calibration in {path} cannot be read: {error}.") from error
+
+
+def outlyingness(adapted: Adapted | AdaptedEnsemble, regions: Sequence[Region]) -> tuple[Tensor, Tensor]:
+    """Distance of the context (NaN without regions) and mean square error on the support, ``(E,)`` each; the mean over
+    an ensemble's members."""
+    residual = torch.stack([m.support_loss() for m in adapted.members]).mean(0)
+    distances = [r.distance(*m.posterior()) for r, m in zip(regions, adapted.members, strict=False)]
+    return torch.stack(distances).mean(0) if distances else torch.full_like(residual, torch.nan), residual
 
 
 def fingerprint(model: DecomposedDynamics) -> str:

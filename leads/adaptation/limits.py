@@ -109,7 +109,7 @@ class Check:
         far = float(self.distance_rank[e]) <= float(self.residual_rank[e])
         rank = self.distance_rank[e] if far else self.residual_rank[e]
         what = (
-            f"its context lies at distance {float(self.distance[e]):.3g} from the seen ones"
+            f"its context lies {float(self.distance[e]):.3g} standard deviations of the seen contexts outside them"
             if far
             else f"no context explains its observations (mean square error {float(self.residual[e]):.3g} on the support)"
         )
@@ -155,7 +155,9 @@ def joint_p_values(held_out: Tensor, new: Tensor) -> Tensor:
         p-values ``(E,)``, at least ``1 / (K + 1)``: for an environment exchangeable with the held-out ones,
         ``P(p <= a) <= a``.
     """
-    everyone = torch.cat([held_out.expand(len(new), *held_out.shape), new[:, None]], 1).nan_to_num(nan=math.inf, posinf=math.inf)
+    everyone = torch.cat([held_out.expand(len(new), *held_out.shape), new[:, None]], 1).nan_to_num(
+        nan=math.inf, posinf=math.inf
+    )
     ordered = everyone.sort(1).values.movedim(1, 2).contiguous()  # (E, S, K + 1)
     values = everyone.movedim(1, 2).contiguous()
     at_least = values.shape[2] - torch.searchsorted(ordered, values)

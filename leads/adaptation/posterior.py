@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -55,6 +55,11 @@ class Bands:
         """``upper - lower``."""
         return self.upper - self.lower
 
+    def to(self, like: Tensor) -> Bands:
+        """The same in the dtype and on the device of ``like``."""
+        names = ("mean", "standard_deviation", "lower", "upper")
+        return replace(self, **{n: getattr(self, n).to(like) for n in names})
+
 
 def check_level(level: float) -> float:
     """``level`` if it is a probability inside (0, 1).
@@ -63,7 +68,9 @@ def check_level(level: float) -> float:
         SettingsError: it is not.
     """
     if not isinstance(level, int | float) or not 0 < level < 1:
-        raise SettingsError(f"level is the probability that a band holds, between 0 and 1 (0.9 for 90 %); got {level!r}.")
+        raise SettingsError(
+            f"level is the probability that a band holds, between 0 and 1 (0.9 for 90 %); got {level!r}."
+        )
     return float(level)
 
 
