@@ -19,7 +19,7 @@ from leads.errors import LeadsError
 from leads.version import __version__
 
 if TYPE_CHECKING:
-    from leads.adaptation import Adapted, adapt, trained
+    from leads.adaptation import Adapted, Ensemble, adapt, calibrate, held_out_environments, trained
     from leads.algorithms import build
     from leads.environments import EnvironmentFamily, System, list_families, make, register
     from leads.evaluation import evaluate
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from leads.trajectories import Trajectories, generate, simulate
 
 _ROOMS = {
-    "adaptation": ("Adapted", "adapt", "trained"),
+    "adaptation": ("Adapted", "Ensemble", "adapt", "calibrate", "held_out_environments", "trained"),
     "algorithms": ("build",),
     "environments": ("EnvironmentFamily", "System", "list_families", "make", "register"),
     "evaluation": ("evaluate",),
@@ -37,6 +37,7 @@ _ROOMS = {
 
 __all__ = [
     "Adapted",
+    "Ensemble",
     "EnvironmentFamily",
     "LeadsError",
     "System",
@@ -45,9 +46,11 @@ __all__ = [
     "__version__",
     "adapt",
     "build",
+    "calibrate",
     "evaluate",
     "fit",
     "generate",
+    "held_out_environments",
     "list_families",
     "load_model",
     "make",

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from leads.adaptation.ensembles import AdaptedEnsemble
 
 #: Levels whose quantiles are kept; one in between is rounded up.
-LEVELS = torch.cat([torch.arange(1, 200) / 200, torch.tensor([0.999])]).double()
+LEVELS = torch.tensor([*(k / 200 for k in range(1, 200)), 0.999], dtype=torch.float64)
 TENSORS = ("levels", "scales", "lead_times", "distances", "residuals")
 
 

@@ -126,8 +126,8 @@ def noise_variance(adapted: Adapted) -> Tensor:
     """
     loss = adapted.info.get("loss")
     e = next((v.shape[0] for v in adapted.contexts.values()), 1)
-    square = adapted.info.get("solver") == "levenberg_marquardt" or adapted.model.loss == "mse"
-    if loss is None or not square:
+    relative = adapted.model.loss != "mse" and adapted.info.get("solver") in ("gradient", "none")
+    if loss is None or relative:
         return torch.zeros(e, dtype=torch.float64)
     return torch.as_tensor(loss, dtype=torch.float64)
 
