@@ -89,9 +89,12 @@ class Calibration:
         """Calibrated bands; see :meth:`leads.Adapted.bands`."""
         self.refuse_others(adapted)
         mean, deviation = adapted.moments(x0, times, self.method, self.noise, self.draws, self.seed)
+        return self.widen(mean, deviation, times, level).to(adapted.like())
+
+    def widen(self, mean: Tensor, deviation: Tensor, times: Tensor, level: float) -> Bands:
+        """Calibrated bands from uncalibrated moments ``(E, N, T, C, *X)`` of the same method, at ``times`` ``(T,)``."""
         scale = self.scale(level, times - times[0]).to(mean)
-        scale = scale.reshape(*scale.shape, *(1,) * (mean.ndim - 4))
-        return interval(mean, deviation, level, scale, True).to(adapted.like())
+        return interval(mean, deviation, level, scale.reshape(*scale.shape, *(1,) * (mean.ndim - 4)), True)
 
     def check(self, adapted: Adapted | AdaptedEnsemble, rate: float = 0.05, warn: bool = True) -> Check:
         """Whether environments look like the held-out ones, by distance of the context and by residual.
