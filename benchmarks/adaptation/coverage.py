@@ -17,6 +17,7 @@ import json
 import shlex
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from leads.evaluation.uncertainty_figures import alarm_curve, bands, coverage_by
 from leads.experiment import provenance
 
 ROOT = Path(__file__).resolve().parents[2]
-EDGES = (0.0, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.36)
+EDGES = (-0.5, -0.1, -0.02, -0.01, 0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.36)
 
 
 def pairs(items: list[str]) -> dict[str, Any]:
@@ -50,11 +51,12 @@ def load_or_train(args: argparse.Namespace, family: leads.EnvironmentFamily, fol
     return model
 
 
-def distance_outside(family: leads.EnvironmentFamily, parameters: torch.Tensor) -> torch.Tensor:
-    """Distance from the seen box, each parameter that varies in units of its seen range."""
+def distance_outside(family: leads.EnvironmentFamily, parameters: torch.Tensor) -> list[float]:
+    """Distance from the edge of the seen box, negative inside; each parameter that varies in units of its seen range."""
     low, high = (torch.tensor(v, dtype=torch.float64) for v in (family.distribution.low, family.distribution.high))
-    beyond = torch.maximum(low - parameters, parameters - high).clamp_min(0)
-    return (beyond / torch.where(high > low, high - low, 1.0)).norm(dim=1)
+    varies = high > low
+    beyond = (torch.maximum(low - parameters, parameters - high) / (high - low))[:, varies]
+    return torch.where((beyond > 0).any(1), beyond.clamp_min(0).norm(dim=1), beyond.amax(1)).tolist()
 
 
 def alarms(calibration: Calibration, adapted: leads.Adapted, rate: float) -> dict[str, Any]:
@@ -98,7 +100,7 @@ def main(arguments: list[str]) -> None:
     calibration = leads.calibrate(model, *draw(args.calibration, "inside", 1))
     calibration.save(folder / "calibration.safetensors")
     result: dict[str, Any] = {"calibration_seconds": time.perf_counter() - began}
-    curves, outside = {}, {}
+    curves, distances, rung = {}, [], []
     for k, split in ((2, "inside"), (3, "outside")):
         support, truth = draw(args.environments, split, k)
         adapted = leads.adapt(model, support)
@@ -113,14 +115,9 @@ def main(arguments: list[str]) -> None:
             "crps_of_draws_without_noise": float(crps_ensemble(sampled, truth.states.double()[:, :, 1:]).mean()),
             "alarms": found,
         }
-        if split == "outside":
-            outside = {"distance": distance_outside(family, support.parameters).tolist(), "alarm": ring}
-            result[split]["alarms"]["by_distance"] = [
-                {"from": a, "to": b, "environments": len(hits), "rate": sum(hits) / len(hits) if hits else None}
-                for a, b in zip(EDGES, EDGES[1:])
-                for hits in [[r for d, r in zip(outside["distance"], ring) if a <= d < b]]
-            ]
-        else:
+        distances += distance_outside(family, support.parameters)
+        rung += ring
+        if split == "inside":
             shown = adapted.bands(truth.initial, truth.times, args.level, calibration=calibration)
             bands(shown, truth).savefig(folder / "bands.png", dpi=130)
         for name in ("uncalibrated", "calibrated"):
@@ -129,13 +126,15 @@ def main(arguments: list[str]) -> None:
             print(f"{split}, {name}: {args.level:.0%} bands hold {held:.1%}, mean width {r['width']:.4f}", flush=True)
         print(f"{split}: {found['rate']:.1%} alarm (context alone {found['context_alone']:.1%}, residual alone "
               f"{found['residual_alone']:.1%})", flush=True)  # fmt: skip
-    for row in result["outside"]["alarms"]["by_distance"]:
-        print(
-            f"  {row['from']:.2f} to {row['to']:.2f} of the range outside: {row['environments']} environments, {row['rate']}"
-        )
+    result["alarms_by_distance"] = []
+    for low, high in pairwise(EDGES):
+        hits = [r for d, r in zip(distances, rung, strict=True) if low <= d < high]
+        row = {"from": low, "to": high, "environments": len(hits), "rate": sum(hits) / len(hits) if hits else None}
+        result["alarms_by_distance"].append(row)
+        print(f"  {low:g} to {high:g} of the range from its edge: {sum(hits)} of {len(hits)} environments alarm")
     reliability_curve(curves).savefig(folder / "reliability.png", dpi=130)
     coverage_by_lead_time(curves).savefig(folder / "coverage_by_lead_time.png", dpi=130)
-    alarm_curve(outside["distance"], outside["alarm"], EDGES, args.rate).savefig(folder / "alarms.png", dpi=130)
+    alarm_curve(distances, rung, EDGES, args.rate).savefig(folder / "alarms.png", dpi=130)
     origin = provenance(
         command="python benchmarks/adaptation/coverage.py " + shlex.join(arguments), recipe=model.recipe
     )

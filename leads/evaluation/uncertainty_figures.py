@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from leads.evaluation.figures import COLOURS, _grid, _label, _needs
@@ -63,17 +64,15 @@ def bands(forecast: Bands, truth: Trajectories, trajectory: int = 0, most: int =
 
 
 def alarm_curve(distances: Sequence[float], alarms: Sequence[bool], edges: Sequence[float], rate: float) -> Figure:
-    """Share of environments that alarm against their true distance from the seen range, in bins with ``edges``."""
-    figure, axes = _grid(1, 1, width=4.8, height=3.2)
+    """Share of environments that alarm, in bins of their true distance from the seen range (negative: inside)."""
+    figure, axes = _grid(1, 1, width=6.0, height=3.2)
     ax = axes[0][0]
-    for low, high in zip(edges, edges[1:], strict=False):
-        inside = [a for d, a in zip(distances, alarms, strict=True) if low <= d < high]
-        if inside:
-            share = sum(inside) / len(inside)
-            ax.plot([low, high], [share, share], color=COLOURS[1], lw=2.2, solid_capstyle="butt")
-            ax.text(
-                (low + high) / 2, min(share + 0.02, 1.02), f"n = {len(inside)}", ha="center", va="bottom", fontsize=7
-            )
+    for i, (low, high) in enumerate(pairwise(edges)):
+        rung = [a for d, a in zip(distances, alarms, strict=True) if low <= d < high]
+        share = sum(rung) / len(rung) if rung else 0.0
+        ax.bar(i, share, width=0.85, color=COLOURS[0] if high <= 0 else COLOURS[1])
+        ax.text(i, share + 0.02, f"{share:.0%}\nn = {len(rung)}", ha="center", va="bottom", fontsize=7)
     ax.axhline(rate, color="grey", ls="--", lw=0.9)
-    ax.set(xlabel="distance from the seen range", ylabel="share that alarms", ylim=(0, 1.1), xlim=(edges[0], edges[-1]))
+    ax.set_xticks([i - 0.5 for i in range(len(edges))], [f"{e:g}" for e in edges], fontsize=8)
+    ax.set(xlabel="distance from the seen range (negative: inside)", ylabel="share that alarms", ylim=(0, 1.18))
     return figure
