@@ -19,7 +19,7 @@ from leads.errors import LeadsError
 from leads.version import __version__
 
 if TYPE_CHECKING:
-    from leads.adaptation import Adapted, Ensemble, adapt, calibrate, held_out_environments, trained
+    from leads.adaptation import Adapted, Ensemble, adapt, calibrate, held_out_environments, next_observation, trained
     from leads.algorithms import build
     from leads.environments import EnvironmentFamily, System, list_families, make, register
     from leads.evaluation import evaluate
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from leads.trajectories import Trajectories, generate, simulate
 
 _ROOMS = {
-    "adaptation": ("Adapted", "Ensemble", "adapt", "calibrate", "held_out_environments", "trained"),
+    "adaptation": ("Adapted", "Ensemble", "adapt", "calibrate", "held_out_environments", "next_observation", "trained"),
     "algorithms": ("build",),
     "environments": ("EnvironmentFamily", "System", "list_families", "make", "register"),
     "evaluation": ("evaluate",),
@@ -54,6 +54,7 @@ __all__ = [
     "list_families",
     "load_model",
     "make",
+    "next_observation",
     "register",
     "save_model",
     "simulate",

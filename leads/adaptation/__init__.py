@@ -7,6 +7,7 @@ from leads.adaptation.calibration import Calibration
 from leads.adaptation.ensembles import AdaptedEnsemble, Ensemble
 from leads.adaptation.held_out import held_out_environments
 from leads.adaptation.limits import Check
+from leads.adaptation.next_observation import NextObservations, next_observation
 from leads.adaptation.posterior import Bands
 from leads.adaptation.settings import AdaptSettings
 
@@ -18,8 +19,10 @@ __all__ = [
     "Calibration",
     "Check",
     "Ensemble",
+    "NextObservations",
     "adapt",
     "calibrate",
     "held_out_environments",
+    "next_observation",
     "trained",
 ]

@@ -54,7 +54,7 @@ class Adapted:
         Returns:
             States, shape ``(E, N, T, C, *X)``; entries after a divergence are not finite.
         """
-        self._check(x0, times)
+        self.check_start(x0, times)
         return self.model.rollout(x0.to(self.like()), times, self.contexts)
 
     @torch.no_grad()
@@ -67,7 +67,7 @@ class Adapted:
         if not isinstance(n, int) or n < 1:
             raise SettingsError(f"An ensemble needs a whole number of draws of at least 1, got {n!r}.")
         covariance = covariance_of(self)
-        self._check(x0, times)
+        self.check_start(x0, times)
         known = {k: self.contexts[k] for k in self.model.adapter.known}
         found = {k: v for k, v in self.contexts.items() if k not in known}
         mean, root = flatten(found).double(), square_root(covariance)
@@ -111,7 +111,7 @@ class Adapted:
                 another model or made by another method.
             ShapeError, DataError: as :meth:`forecast`.
         """
-        self._check(x0, times)
+        self.check_start(x0, times)
         calibration = self.calibration if calibration is None else calibration
         if calibration is None:
             return make_bands(self, x0, times, level, method or "linearised", noise, draws, seed)
@@ -127,7 +127,7 @@ class Adapted:
         self, x0: Tensor, times: Tensor, method: Method, noise: bool = True, draws: int = 256, seed: int = 0
     ) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of the uncalibrated forecast, each ``(E, N, T, C, *X)``, float64."""
-        self._check(x0, times)
+        self.check_start(x0, times)
         return moments(self, x0, times, method, noise, draws, seed)
 
     def calibrated(self, calibration: Calibration) -> Adapted:
@@ -215,7 +215,8 @@ class Adapted:
         """A tensor with the model's dtype and device."""
         return next(iter([*self.model.parameters(), *self.contexts.values(), *self.model.buffers()]))
 
-    def _check(self, x0: Tensor, times: Tensor) -> None:
+    def check_start(self, x0: Tensor, times: Tensor) -> None:
+        """Raise :class:`ShapeError` or :class:`DataError` unless a forecast can start from ``x0`` at ``times``."""
         check_times(times)
         shape = tuple(self.model.recipe.get("state_shape", x0.shape[2 + (self.model.history > 1) :]))
         environments = next((v.shape[0] for v in self.contexts.values()), x0.shape[0])
