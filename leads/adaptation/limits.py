@@ -67,8 +67,8 @@ class Region:
 
     def distance(self, contexts: Tensor, covariance: Tensor | None) -> Tensor:
         """Distances ``(E,)`` of contexts ``(E, d)`` with covariances ``(E, d, d)`` (none: taken as exact)."""
-        shift = contexts.double() - self.mean
-        own = torch.zeros_like(self.covariance) if covariance is None else covariance.double()
+        shift = contexts.to(self.mean) - self.mean
+        own = torch.zeros_like(self.covariance) if covariance is None else covariance.to(self.mean)
         if self.normals is None or self.offsets is None:
             together = (self.covariance + own).expand(len(shift), -1, -1)
             return (shift * torch.linalg.solve(together, shift)).sum(1).clamp_min(0).sqrt()

@@ -96,7 +96,10 @@ def reliability(
     if not levels:
         raise SettingsError("No level is left to score. Give levels, or calibrate on more environments.")
     after = slice(1, None)
-    truth, mask = kept.states.to(mean)[:, :, after], None if kept.mask is None else kept.mask[:, :, after]
+    truth, mask = (
+        kept.states.to(mean)[:, :, after],
+        None if kept.mask is None else kept.mask[:, :, after].to(mean.device),
+    )
 
     def bands(q: float) -> Bands:
         check_level(q)
