@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from leads.adaptation.bands import make_bands, moments
-from leads.adaptation.calibration import Calibration, fingerprint
+from leads.adaptation.calibration import RATE, Calibration, fingerprint
 from leads.adaptation.posterior import Bands, Method, covariance_of, free_context, square_root
 from leads.adapters import Context
 from leads.contexts.flat import flatten, unflatten
@@ -139,14 +139,17 @@ class Adapted:
         calibration.refuse_others(self)
         return replace(self, calibration=calibration)
 
-    def warnings(self, rate: float = 0.05) -> list[str]:
+    def warnings(self, rate: float = RATE) -> list[str]:
         """What to know before trusting a forecast, one sentence each: fits that did not converge, and where there is a
         calibration, environments outside what the model knows (``rate``: probability of a false alarm)."""
         loose = [e for e, done in enumerate(self.info.get("converged", [])) if not done]
         found = [f"The fit of environment {e} did not converge: raise iterations or steps." for e in loose]
-        if self.calibration is not None:
-            found += self.calibration.check(self, rate, warn=False).sentences()
-        return found
+        calibration = self.calibration
+        if calibration is None or "loss" not in self.info:
+            return found
+        if not calibration.resolves(rate):
+            return [*found, calibration.too_few(rate)]
+        return found + calibration.check(self, rate, warn=False).sentences()
 
     @property
     def members(self) -> tuple[Adapted, ...]:

@@ -16,6 +16,8 @@ from leads.adaptation.ensembles import AdaptedEnsemble, Ensemble
 from leads.adaptation.limits import Region
 from leads.adaptation.posterior import ROLLOUT, Method, check_method
 from leads.adaptation.settings import AdaptSettings
+from leads.adapters import Context
+from leads.contexts.flat import flatten
 from leads.dynamics import DecomposedDynamics
 from leads.errors import DataError, SettingsError, ShapeError
 from leads.trajectories import Trajectories
@@ -52,8 +54,8 @@ def calibrate(
         truth: other trajectories of the same environments, in the same order.
         method, noise, draws, seed: of the bands, see :meth:`leads.Adapted.bands`.
         by: what has a width of its own: ``"lead_time"``, ``"channel"``, both, or ``()`` for one width.
-        seen: training data, for models that keep no table of their seen contexts. Without it a half of the held-out
-            environments says where contexts lie, and the other half what distance is ordinary.
+        seen: training data, for models that keep no table of their seen contexts. Without it (or with a table of a single
+            context) a half of the held-out environments says where contexts lie, and the other half what is ordinary.
         settings, overrides: of the adaptation, see :class:`leads.adaptation.AdaptSettings`.
 
     Raises:
@@ -132,10 +134,21 @@ def _regions(
     everyone = torch.arange(sum(len(p.members[0].support_loss()) for p in parts))
     if not all(c.shape[1] for c in found):
         return (), everyone
-    if seen is not None or all(callable(getattr(m.source, "table", None)) for m in models):
+    if seen is not None:
         return tuple(Region.of(trained(m, data=seen).posterior()[0].cpu()) for m in models), everyone
+    tables = [getattr(m.source, "table", None) for m in models]
+    if all(tables):
+        rows = [_free_rows(t(), member) for t, member in zip(tables, parts[0].members, strict=True) if t is not None]
+        if all(len(r) > 1 and bool((r != r[:1]).any()) for r in rows):
+            return tuple(Region.of(r) for r in rows), everyone
     half = everyone % 2 == 0
     return tuple(Region.of(c[half]) for c in found), everyone[~half]
+
+
+def _free_rows(table: Context, adapted: Adapted) -> Tensor:
+    """The seen contexts flattened as the adapted ones are, without entries that come with the data: ``(n, d)``."""
+    known = adapted.model.adapter.known
+    return flatten({k: table[k].detach() for k in adapted.contexts if k not in known}).double().cpu()
 
 
 def _check(support: Trajectories, truth: Trajectories) -> None:

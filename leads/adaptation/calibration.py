@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +14,10 @@ import torch
 from torch import Tensor
 
 from leads.adaptation.conformal import refuse_too_few
-from leads.adaptation.limits import Check, Region, joint_p_values
+from leads.adaptation.limits import Check, Region, joint_p_values, warn_limits
 from leads.adaptation.posterior import Bands, Method, check_level, interval
 from leads.dynamics import DecomposedDynamics
-from leads.errors import CheckpointError, LimitsWarning, SettingsError
+from leads.errors import CheckpointError, SettingsError
 from leads.training.files import read_tensors, write_tensors
 
 if TYPE_CHECKING:
@@ -27,6 +26,8 @@ if TYPE_CHECKING:
 
 #: Levels whose quantiles are kept; one in between is rounded up.
 LEVELS = torch.tensor([*(k / 200 for k in range(1, 200)), 0.999], dtype=torch.float64)
+#: False alarms, where nothing else is said.
+RATE = 0.05
 TENSORS = ("levels", "scales", "lead_times", "distances", "residuals")
 
 
@@ -71,23 +72,24 @@ class Calibration:
         if place == len(self.levels):
             raise SettingsError(f"Calibrated bands go up to the level {float(self.levels[-1]):g}, got {level:g}.")
         table = self.scales[place]
-        if len(table) == 1:
-            return table.expand(len(leads), -1)
         end = float(self.lead_times[-1])
         if float(leads[-1]) > end * (1 + 1e-9):
-            warnings.warn(
+            warn_limits(
                 f"The forecast runs for {float(leads[-1]):g}, the bands were calibrated up to {end:g}: beyond it they keep "
-                "the last width and may be too narrow. Calibrate with longer truth.",
-                LimitsWarning,
-                stacklevel=4,
+                "the last scale and may be too narrow. Calibrate with longer truth."
             )
+        if len(table) == 1:
+            return table.expand(len(leads), -1)
         slack = 1e-9 * max(end, 1e-30)
         rows = torch.searchsorted(self.lead_times, leads.double() - slack).clamp_max(len(table) - 1)
         return table[rows]
 
     def bands(self, adapted: Adapted | AdaptedEnsemble, x0: Tensor, times: Tensor, level: float) -> Bands:
-        """Calibrated bands; see :meth:`leads.Adapted.bands`."""
-        self.refuse_others(adapted)
+        """Calibrated bands; see :meth:`leads.Adapted.bands`. A :class:`leads.errors.LimitsWarning` where one alarms."""
+        if self.resolves(RATE):
+            self.check(adapted, RATE)
+        else:
+            self.refuse_others(adapted)
         mean, deviation = adapted.moments(x0, times, self.method, self.noise, self.draws, self.seed)
         return self.widen(mean, deviation, times, level).to(adapted.like())
 
@@ -96,7 +98,7 @@ class Calibration:
         scale = self.scale(level, times - times[0]).to(mean)
         return interval(mean, deviation, level, scale.reshape(*scale.shape, *(1,) * (mean.ndim - 4)), True)
 
-    def check(self, adapted: Adapted | AdaptedEnsemble, rate: float = 0.05, warn: bool = True) -> Check:
+    def check(self, adapted: Adapted | AdaptedEnsemble, rate: float = RATE, warn: bool = True) -> Check:
         """Whether environments look like the held-out ones, by distance of the context and by residual.
 
         Args:
@@ -111,11 +113,8 @@ class Calibration:
         if not 0 < rate < 1:
             raise SettingsError(f"rate is the probability of a false alarm, between 0 and 1; got {rate!r}.")
         ordinary = len(self.residuals)
-        if rate * (ordinary + 1) < 1 - 1e-9:
-            raise SettingsError(
-                f"Alarms at a false-alarm rate of {rate:g} need at least {math.ceil(1 / rate - 1e-9) - 1} held-out "
-                f"environments, the calibration has {ordinary} for it: none could ever alarm."
-            )
+        if not self.resolves(rate):
+            raise SettingsError(self.too_few(rate))
         distance, residual = outlyingness(adapted, self.regions)
         held_out, new = (torch.stack(pair, 1) for pair in ((self.distances, self.residuals), (distance, residual)))
         used = ~torch.isnan(held_out).all(0)
@@ -127,8 +126,19 @@ class Calibration:
         if warn and bool(check.alarm.any()):
             found = check.sentences()
             more = f" ({len(found) - 1} more environments alarm.)" if len(found) > 1 else ""
-            warnings.warn(found[0] + more, LimitsWarning, stacklevel=2)
+            warn_limits(found[0] + more)
         return check
+
+    def resolves(self, rate: float) -> bool:
+        """Whether there are enough held-out environments for alarms at this false-alarm rate: ``1 / rate - 1``."""
+        return rate * (len(self.residuals) + 1) >= 1 - 1e-9
+
+    def too_few(self, rate: float) -> str:
+        """What to say where :meth:`resolves` does not hold."""
+        return (
+            f"Alarms at a false-alarm rate of {rate:g} need at least {math.ceil(1 / rate - 1e-9) - 1} held-out "
+            f"environments, the calibration has {len(self.residuals)} for it: none could ever alarm."
+        )
 
     def refuse_others(self, adapted: Adapted | AdaptedEnsemble) -> None:
         """Raise :class:`SettingsError` unless the model is the one that was calibrated, bit for bit."""

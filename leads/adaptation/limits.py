@@ -11,12 +11,14 @@ model.
 from __future__ import annotations
 
 import math
+import sys
+import warnings
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from leads.errors import DataError
+from leads.errors import DataError, LimitsWarning
 
 #: Ratio of variances of the seen contexts below which they count as lying in a plane.
 FLAT = 1e-8
@@ -163,6 +165,14 @@ def joint_p_values(held_out: Tensor, new: Tensor) -> Tensor:
     at_least = values.shape[2] - torch.searchsorted(ordered, values)
     smallest = at_least.amin(1)  # (E, K + 1): of each environment its most striking rank
     return (smallest <= smallest[:, -1:]).double().mean(1)
+
+
+def warn_limits(message: str) -> None:
+    """Issue a :class:`leads.errors.LimitsWarning` at the line of the caller outside leads and torch."""
+    level, frame = 1, sys._getframe()
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").split(".")[0] in ("leads", "torch"):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, LimitsWarning, stacklevel=level)
 
 
 def _whitening(covariance: Tensor) -> Tensor:

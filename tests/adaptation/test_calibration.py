@@ -20,6 +20,10 @@ from leads.trajectories import DataSplits, Trajectories
 Pair = tuple[Trajectories, Trajectories]
 
 
+# Five in a hundred environments alarm, as they should.
+pytestmark = pytest.mark.filterwarnings("ignore::leads.errors.LimitsWarning")
+
+
 @pytest.fixture(scope="module")
 def held_out(lotka: EnvironmentFamily) -> Pair:
     return leads.held_out_environments(lotka, 40, truth=3, seed=1)

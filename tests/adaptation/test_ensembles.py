@@ -10,6 +10,8 @@ from leads.environments import EnvironmentFamily
 from leads.errors import SettingsError, ShapeError
 from leads.trajectories import DataSplits
 
+pytestmark = pytest.mark.filterwarnings("ignore::leads.errors.LimitsWarning")
+
 
 @pytest.fixture(scope="module")
 def models(coda: DecomposedDynamics, data: DataSplits) -> list[DecomposedDynamics]:

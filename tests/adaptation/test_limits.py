@@ -83,6 +83,9 @@ def test_alarms(coda: DecomposedDynamics, lotka: EnvironmentFamily) -> None:
     adapted = leads.adapt(coda, support)
     with pytest.warns(LimitsWarning, match="Environment 0 is outside what the model knows: its context lies"):
         report = calibration.check(adapted)
+    with pytest.warns(LimitsWarning) as caught:
+        adapted.bands(support.initial, support.times, calibration=calibration)
+    assert [w.filename for w in caught] == [__file__]
     assert report.alarm.tolist() == [True, False]
     assert float(report.distance[0]) > 0 > float(report.distance[1])
     assert float(report.p_value[0]) < 0.05 < float(report.p_value[1])
