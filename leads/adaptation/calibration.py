@@ -67,10 +67,10 @@ class Calibration:
         Raises:
             SettingsError: a level that is none, or that needs more environments; the number is named.
         """
-        refuse_too_few(check_level(level), self.environments)
-        place = int(torch.searchsorted(self.levels, torch.tensor(level - 1e-9, dtype=torch.float64)))
+        place = int(torch.searchsorted(self.levels, torch.tensor(check_level(level) - 1e-9, dtype=torch.float64)))
         if place == len(self.levels):
             raise SettingsError(f"Calibrated bands go up to the level {float(self.levels[-1]):g}, got {level:g}.")
+        refuse_too_few(float(self.levels[place]), self.environments)
         table = self.scales[place]
         end = float(self.lead_times[-1])
         if float(leads[-1]) > end * (1 + 1e-9):
@@ -96,6 +96,7 @@ class Calibration:
     def widen(self, mean: Tensor, deviation: Tensor, times: Tensor, level: float) -> Bands:
         """Calibrated bands from uncalibrated moments ``(E, N, T, C, *X)`` of the same method, at ``times`` ``(T,)``."""
         scale = self.scale(level, times - times[0]).to(mean)
+        scale = torch.cat([torch.zeros_like(scale[:1]), scale[1:]])  # the first frame is given
         return interval(mean, deviation, level, scale.reshape(*scale.shape, *(1,) * (mean.ndim - 4)), True)
 
     def check(self, adapted: Adapted | AdaptedEnsemble, rate: float = RATE, warn: bool = True) -> Check:

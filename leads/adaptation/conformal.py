@@ -20,7 +20,7 @@ def hierarchical_quantiles(scores: Tensor, levels: Tensor) -> Tensor:
 
     With K environments of n_k scores each, the quantile is that of ``sum_k sum_i 1 / ((K + 1) n_k) delta_{s_ki} +
     1 / (K + 1) delta_inf``: hierarchical conformal prediction (Lee, Barber and Willett 2023, "Distribution-free inference
-    with hierarchical data", eq. 8). For one score each it is the split conformal quantile number
+    with hierarchical data"). For one score each it is the split conformal quantile number
     ``ceil((K + 1) level)``.
 
     Args:

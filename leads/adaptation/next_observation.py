@@ -91,7 +91,7 @@ def next_observation(
 
     ``goal="context"`` maximises the expected information ``1/2 (log det Sigma - log det Sigma')`` (D-optimal; Lindley
     1956, "On a measure of the information provided by an experiment"; Chaloner and Verdinelli 1995, "Bayesian
-    experimental design", eq. 4); ``goal="forecast"`` the decrease of the mean variance of a forecast,
+    experimental design: a review"); ``goal="forecast"`` the decrease of the mean variance of a forecast,
     ``mean diag J (Sigma - Sigma') J^T`` (V-optimal). Several are chosen greedily; for the first goal, a submodular one,
     that reaches at least 1 - 1/e of the best set's information (Krause, Singh and Guestrin 2008).
 

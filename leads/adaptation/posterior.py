@@ -2,7 +2,7 @@
 
 Adaptation gives a context c with covariance Sigma (Laplace: Gauss-Newton matrix and residual variance at the fit). With
 J the Jacobian of the forecast f in c, the forecast has to first order the covariance ``J Sigma J^T + sigma^2 I``
-(MacKay 1992, "A practical Bayesian framework for backpropagation networks", eq. 19; Immer et al. 2021, "Improving
+(MacKay 1992, "A practical Bayesian framework for backpropagation networks"; Immer et al. 2021, "Improving
 predictions of Bayesian neural nets via local linearization").
 """
 
@@ -86,8 +86,8 @@ def normal_quantile(level: float) -> float:
 
 
 def interval(mean: Tensor, deviation: Tensor, level: float, scale: Tensor | float, calibrated: bool) -> Bands:
-    """``mean -+ scale * deviation``; where the deviation is unbounded so is the interval, also at scale zero."""
-    half = torch.where(torch.isfinite(deviation), scale * deviation, deviation)
+    """``mean -+ scale * deviation``; unbounded where the deviation or the scale is, whatever the other."""
+    half = (scale * deviation).nan_to_num(nan=math.inf, posinf=math.inf)
     return Bands(mean, deviation, mean - half, mean + half, level, calibrated)
 
 

@@ -34,7 +34,7 @@ def interval_score(lower: Tensor, upper: Tensor, truth: Tensor, level: float, ma
 def crps_gaussian(mean: Tensor, deviation: Tensor, truth: Tensor, mask: Tensor | None = None) -> Tensor:
     """Continuous ranked probability score of Gaussian forecasts, averaged: ``(E,)``, in units of the state.
 
-    Absolute error where the deviation is zero. Gneiting and Raftery (2007), eq. 21; computed by ``scoringrules``.
+    Absolute error where the deviation is zero. Gneiting and Raftery (2007), section 4.2; computed by ``scoringrules``.
     """
     from scoringrules import crps_normal
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from statistics import NormalDist
 
@@ -114,6 +115,7 @@ def test_small_parts() -> None:
     assert float(with_noise(torch.zeros(1, 1, 3, 1), torch.ones(1))[0, 0, :, 0].sum()) == 2
     unbounded = interval(torch.zeros(1), torch.tensor([torch.inf]), 0.5, 0.0, False)
     assert float(unbounded.upper) == torch.inf
+    assert float(interval(torch.zeros(1), torch.zeros(1), 0.5, math.inf, True).lower) == -torch.inf
 
 
 def test_bad_input(coda: DecomposedDynamics, data: DataSplits) -> None:

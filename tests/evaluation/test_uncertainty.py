@@ -43,7 +43,7 @@ def test_intervals_by_hand() -> None:
 
 
 def test_crps_by_hand() -> None:
-    # Gneiting and Raftery (2007), eq. 21, at y = mean: sigma (2 phi(0) - 1 / sqrt(pi)).
+    # The closed form of a Gaussian's at y = mean: sigma (2 phi(0) - 1 / sqrt(pi)).
     exact = 2 * (2 / math.sqrt(2 * math.pi) - 1 / math.sqrt(math.pi))
     assert float(crps_gaussian(row(1), row(2), row(1))) == pytest.approx(exact)
     assert float(crps_gaussian(row(1, 1), row(0, 0), row(1.5, 0))) == 0.75
