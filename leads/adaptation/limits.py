@@ -111,13 +111,9 @@ class Check:
         far = float(self.distance_rank[e]) <= float(self.residual_rank[e])
         rank = self.distance_rank[e] if far else self.residual_rank[e]
         distance = float(self.distance[e])
-        where = (
-            f"lies {distance:.3g} standard deviations of the seen contexts away"
-            if distance > 0
-            else "lies at their edge"
-        )
+        where = f"{distance:.3g} standard deviations away from" if distance > 0 else "at the edge of"
         what = f"no context explains its observations (mean square error {float(self.residual[e]):.3g} on the support)"
-        what = f"its context, beside the seen ones, {where}" if far else what
+        what = f"its context lies {where} the seen ones" if far else what
         return (
             f"Environment {e} is outside what the model knows: {what}, farther out than {1 - float(rank):.1%} of "
             f"{self.environments} held-out environments (p = {float(self.p_value[e]):.3g}). Forecast and bands may be wrong."
