@@ -211,7 +211,7 @@ class Adapted:
             tensors.get("covariance"),
             tensors.get("parameters"),
             description.get("info", {}),
-            calibration,
+            calibration=calibration,
         )
 
     def like(self) -> Tensor:
