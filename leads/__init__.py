@@ -19,7 +19,16 @@ from leads.errors import LeadsError
 from leads.version import __version__
 
 if TYPE_CHECKING:
-    from leads.adaptation import Adapted, adapt, trained
+    from leads.adaptation import (
+        Adapted,
+        Calibration,
+        Ensemble,
+        adapt,
+        calibrate,
+        held_out_environments,
+        next_observation,
+        trained,
+    )
     from leads.algorithms import build
     from leads.environments import EnvironmentFamily, System, list_families, make, register
     from leads.evaluation import evaluate
@@ -27,7 +36,16 @@ if TYPE_CHECKING:
     from leads.trajectories import Trajectories, generate, simulate
 
 _ROOMS = {
-    "adaptation": ("Adapted", "adapt", "trained"),
+    "adaptation": (
+        "Adapted",
+        "Calibration",
+        "Ensemble",
+        "adapt",
+        "calibrate",
+        "held_out_environments",
+        "next_observation",
+        "trained",
+    ),
     "algorithms": ("build",),
     "environments": ("EnvironmentFamily", "System", "list_families", "make", "register"),
     "evaluation": ("evaluate",),
@@ -37,6 +55,8 @@ _ROOMS = {
 
 __all__ = [
     "Adapted",
+    "Calibration",
+    "Ensemble",
     "EnvironmentFamily",
     "LeadsError",
     "System",
@@ -45,12 +65,15 @@ __all__ = [
     "__version__",
     "adapt",
     "build",
+    "calibrate",
     "evaluate",
     "fit",
     "generate",
+    "held_out_environments",
     "list_families",
     "load_model",
     "make",
+    "next_observation",
     "register",
     "save_model",
     "simulate",

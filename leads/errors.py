@@ -53,3 +53,7 @@ class DivergenceError(LeadsError, ArithmeticError):
     ) -> None:
         super().__init__(message)
         self.environment, self.trajectory, self.time = environment, trajectory, time
+
+
+class LimitsWarning(UserWarning):
+    """A forecast is asked for where the model, or its calibration, was never tried: the message says where and how far."""

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from leads.adaptation.bands import make_bands, moments
+from leads.adaptation.calibration import RATE, Calibration, fingerprint
+from leads.adaptation.posterior import Bands, Method, covariance_of, free_context, square_root
 from leads.adapters import Context
 from leads.contexts.flat import flatten, unflatten
 from leads.dynamics import DecomposedDynamics
@@ -29,6 +32,7 @@ class Adapted:
             solver forms no Jacobian or nothing was fitted.
         parameters: true physical parameters ``(E, P)`` where the data carried them, for evaluation.
         info: solver, iterations, seconds, and per environment the loss and whether it converged.
+        calibration: of the bands and the alarms, see :meth:`calibrated`; saved along.
     """
 
     model: DecomposedDynamics
@@ -36,6 +40,7 @@ class Adapted:
     covariance: Tensor | None = None
     parameters: Tensor | None = None
     info: dict[str, Any] = field(default_factory=dict)
+    calibration: Calibration | None = None
 
     @torch.no_grad()
     def forecast(self, x0: Tensor, times: Tensor) -> Tensor:
@@ -49,29 +54,129 @@ class Adapted:
         Returns:
             States, shape ``(E, N, T, C, *X)``; entries after a divergence are not finite.
         """
-        self._check(x0, times)
-        return self.model.rollout(x0.to(self._like()), times, self.contexts)
+        self.check_start(x0, times)
+        return self.model.rollout(x0.to(self.like()), times, self.contexts)
 
     @torch.no_grad()
     def ensemble(self, x0: Tensor, times: Tensor, n: int = 32, seed: int = 0) -> Tensor:
-        """``n`` forecasts with contexts drawn from their Gaussian posterior: shape ``(n, E, N, T, C, *X)``."""
-        if self.covariance is None:
-            raise SettingsError(
-                "There is no covariance to draw from: it comes with the levenberg_marquardt solver, which needs a "
-                "context of moderate size."
-            )
-        self._check(x0, times)
+        """``n`` forecasts with contexts drawn from their Gaussian posterior: shape ``(n, E, N, T, C, *X)``.
+
+        Raises:
+            SettingsError: there is no covariance, or ``n`` is not a whole number of at least 1.
+        """
+        if not isinstance(n, int) or n < 1:
+            raise SettingsError(f"An ensemble needs a whole number of draws of at least 1, got {n!r}.")
+        covariance = covariance_of(self)
+        self.check_start(x0, times)
         known = {k: self.contexts[k] for k in self.model.adapter.known}
         found = {k: v for k, v in self.contexts.items() if k not in known}
-        mean = flatten(found).double()
-        values, vectors = torch.linalg.eigh(self.covariance.double())
-        root = vectors * values.clamp_min(0).sqrt()[:, None]
+        mean, root = flatten(found).double(), square_root(covariance)
         noise = torch.randn(n, *mean.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
         draws = mean + torch.einsum("eij,nej->nei", root, noise.to(mean.device))
-        contexts = unflatten(draws.flatten(0, 1).to(self._like()), found)
+        contexts = unflatten(draws.flatten(0, 1).to(self.like()), found)
         contexts |= {k: v.repeat(n, *(1,) * (v.ndim - 1)) for k, v in known.items()}
-        many = x0.to(self._like()).repeat(n, *(1,) * (x0.ndim - 1))
+        many = x0.to(self.like()).repeat(n, *(1,) * (x0.ndim - 1))
         return self.model.rollout(many, times, contexts).unflatten(0, (n, len(mean)))
+
+    @torch.no_grad()
+    def bands(
+        self,
+        x0: Tensor,
+        times: Tensor,
+        level: float = 0.9,
+        method: Method | None = None,
+        *,
+        calibration: Calibration | None = None,
+        noise: bool = True,
+        draws: int = 256,
+        seed: int = 0,
+    ) -> Bands:
+        """The forecast with its uncertainty: the context's posterior pushed through the dynamics.
+
+        Without calibration the bands hold what the fit knows of: the spread of the context, and the residual variance of
+        the support as noise of every entry. An error of the model that grows with time is not in them; a calibration
+        measures it.
+
+        Args:
+            x0, times: as for :meth:`forecast`.
+            level: probability that a band is to hold for each entry.
+            method: ``"linearised"`` (the default; to first order, ``J Sigma J^T``, Gaussian) or ``"sampled"`` (quantiles
+                of ``draws`` forecasts).
+            calibration: what :func:`leads.calibrate` returned; the adapted model's own by default. It brings its method,
+                noise, draws and seed, and warns where the environments are outside what the model knows.
+            noise: whether to add the support's residual variance: bands of observations rather than of the mean.
+
+        Raises:
+            SettingsError: no covariance, a level that is none or needs more held-out environments, a calibration of
+                another model or made by another method.
+            ShapeError, DataError: as :meth:`forecast`.
+        """
+        self.check_start(x0, times)
+        calibration = self.calibration if calibration is None else calibration
+        if calibration is None:
+            return make_bands(self, x0, times, level, method or "linearised", noise, draws, seed)
+        if method not in (None, calibration.method):
+            raise SettingsError(
+                f"The calibration was made for {calibration.method} bands, got method={method!r}. Leave method out, or "
+                f"calibrate with method={method!r}."
+            )
+        return calibration.bands(self, x0, times, level)
+
+    @torch.no_grad()
+    def moments(
+        self, x0: Tensor, times: Tensor, method: Method, noise: bool = True, draws: int = 256, seed: int = 0
+    ) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of the uncalibrated forecast, each ``(E, N, T, C, *X)``, float64."""
+        self.check_start(x0, times)
+        return moments(self, x0, times, method, noise, draws, seed)
+
+    def calibrated(self, calibration: Calibration) -> Adapted:
+        """The same, with bands and warnings by this calibration.
+
+        Raises:
+            SettingsError: the calibration of another model.
+        """
+        calibration.refuse_others(self)
+        return replace(self, calibration=calibration)
+
+    def warnings(self, rate: float = RATE) -> list[str]:
+        """What to know before trusting a forecast, one sentence each: fits that did not converge, and where there is a
+        calibration, environments outside what the model knows (``rate``: probability of a false alarm)."""
+        loose = [e for e, done in enumerate(self.info.get("converged", [])) if not done]
+        found = [f"The fit of environment {e} did not converge: raise iterations or steps." for e in loose]
+        calibration = self.calibration
+        if calibration is None or "loss" not in self.info:
+            return found
+        if not calibration.resolves(rate):
+            return [*found, calibration.too_few(rate)]
+        return found + calibration.check(self, rate, warn=False).sentences()
+
+    @property
+    def members(self) -> tuple[Adapted, ...]:
+        """Itself: an ensemble of one."""
+        return (self,)
+
+    def posterior(self) -> tuple[Tensor, Tensor | None]:
+        """The contexts that were found, flattened, ``(E, d)``, and their covariance ``(E, d, d)``; float64."""
+        return free_context(self), None if self.covariance is None else self.covariance.double()
+
+    def support_loss(self) -> Tensor:
+        """What the fit left of the support's loss, ``(E,)`` float64.
+
+        Raises:
+            SettingsError: it is not known: nothing was fitted.
+        """
+        loss = self.info.get("loss")
+        if loss is None:
+            raise SettingsError(
+                "These contexts come without the loss on their support (they were trained, or there are none to find), so "
+                "nothing tells whether the environments are ordinary. Adapt them: leads.adapt(model, support)."
+            )
+        return torch.as_tensor(loss, dtype=torch.float64)
+
+    def fingerprint(self) -> str:
+        """Hash of the model's recipe and weights, which a calibration remembers."""
+        return fingerprint(self.model)
 
     def save(self, path: str | Path) -> None:
         """Save model and contexts to one safe file, whole or not at all."""
@@ -81,7 +186,11 @@ class Adapted:
             value = getattr(self, name)
             if value is not None:
                 tensors[name] = value
-        write_tensors(path, tensors, {"recipe": self.model.recipe, "info": self.info}, "adapted model")
+        description = {"recipe": self.model.recipe, "info": self.info}
+        if self.calibration is not None:
+            tensors |= {f"calibration.{k}": v for k, v in self.calibration.tensors().items()}
+            description["calibration"] = self.calibration.description()
+        write_tensors(path, tensors, description, "adapted model")
 
     @classmethod
     def load(cls, path: str | Path) -> Adapted:
@@ -93,15 +202,24 @@ class Adapted:
         tensors, description = read_tensors(path, "adapted model")
         part = lambda prefix: {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}  # noqa: E731
         model = model_from(part("model."), description, path)
+        calibration = None
+        if "calibration" in description:
+            calibration = Calibration.restore(part("calibration."), description["calibration"], path)
         return cls(
-            model, part("context."), tensors.get("covariance"), tensors.get("parameters"), description.get("info", {})
+            model,
+            part("context."),
+            tensors.get("covariance"),
+            tensors.get("parameters"),
+            description.get("info", {}),
+            calibration=calibration,
         )
 
-    def _like(self) -> Tensor:
+    def like(self) -> Tensor:
         """A tensor with the model's dtype and device."""
         return next(iter([*self.model.parameters(), *self.contexts.values(), *self.model.buffers()]))
 
-    def _check(self, x0: Tensor, times: Tensor) -> None:
+    def check_start(self, x0: Tensor, times: Tensor) -> None:
+        """Raise :class:`ShapeError` or :class:`DataError` unless a forecast can start from ``x0`` at ``times``."""
         check_times(times)
         shape = tuple(self.model.recipe.get("state_shape", x0.shape[2 + (self.model.history > 1) :]))
         environments = next((v.shape[0] for v in self.contexts.values()), x0.shape[0])
