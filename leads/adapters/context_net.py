@@ -83,18 +83,18 @@ class ContextNet(Adapter):
         """
         del t
         e, n = x.shape[:2]
-        first, *later = self.shared.layers
+        first, *later = (_weights(layer) for layer in self.shared.layers)
         y = self.state(x.flatten(0, 1))
-        weight, width = first.weight, y.shape[1]
+        (weight, offset), width = first, y.shape[1]
         # A constant field stays constant under a periodic convolution with the sum of its kernel.
         kernel = weight[:, width:].flatten(2).sum(2) if weight.ndim > 2 else weight[:, width:]
-        value = self.shared.apply(y, weight[:, :width], first.bias).unflatten(0, (e, n))
+        value = self.shared.layer(y, weight[:, :width], offset).unflatten(0, (e, n))
         orders = [(d @ kernel.T).reshape(e, 1, -1, *(1,) * (x.ndim - 3)) for d in jet]
         terms = [value + orders[0], *orders[1:]]
-        for layer, activation in zip(later, self.shared.activations, strict=True):
-            stacked = torch.stack([d.expand_as(terms[0]) for d in activation.jet(*terms)])
-            out = self.shared.apply(stacked.flatten(0, 2), layer.weight).unflatten(0, stacked.shape[:3])
-            bias = layer.bias.reshape(-1, *(1,) * (x.ndim - 3))
+        for (matrix, offset), activation in zip(later, self.shared.activations, strict=True):
+            stacked = torch.stack([d.expand_as(terms[0]) for d in _swish(activation).jet(*terms)])
+            out = self.shared.layer(stacked.flatten(0, 2), matrix).unflatten(0, stacked.shape[:3])
+            bias = offset.reshape(-1, *(1,) * (x.ndim - 3))
             terms = [out[0] + bias, *out[1:]]
         total = terms[0] + terms[1] if len(terms) == 2 else terms[0] + terms[1] + 0.5 * terms[2]
         return self.factor * total.reshape(x.shape)
@@ -119,7 +119,7 @@ class _Stack(nn.Module):
             x = activation(layer(self._padded(x)))
         return self.layers[-1](self._padded(x))
 
-    def apply(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    def layer(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         """One layer with these weights."""
         if not self.pad:
             return nn.functional.linear(x, weight, bias)
@@ -134,3 +134,14 @@ def _layer(inputs: int, outputs: int, space: int, kernel: int) -> nn.Module:
     if space == 0:
         return nn.Linear(inputs, outputs)
     return nn.Conv1d(inputs, outputs, kernel) if space == 1 else nn.Conv2d(inputs, outputs, kernel)
+
+
+def _weights(layer: nn.Module) -> tuple[Tensor, Tensor]:
+    weight, bias = layer.weight, layer.bias
+    assert isinstance(weight, Tensor) and isinstance(bias, Tensor)
+    return weight, bias
+
+
+def _swish(activation: nn.Module) -> Swish:
+    assert isinstance(activation, Swish)
+    return activation

@@ -41,9 +41,8 @@ class MLP(Backbone):
         self.linears = nn.ModuleList(nn.Linear(i, o) for i, o in pairwise(sizes))
         self.activations = nn.ModuleList(Swish() for _ in range(depth))
         if gain:
-            for linear in self.linears:
-                nn.init.orthogonal_(linear.weight, gain)
-                nn.init.zeros_(linear.bias)
+            for p in self.linears.parameters():
+                nn.init.orthogonal_(p, gain) if p.ndim > 1 else nn.init.zeros_(p)
 
     def forward(self, t: Tensor, x: Tensor) -> Tensor:
         del t
