@@ -138,7 +138,8 @@ def _layer(inputs: int, outputs: int, space: int, kernel: int) -> nn.Module:
 
 def _weights(layer: nn.Module) -> tuple[Tensor, Tensor]:
     weight, bias = layer.weight, layer.bias
-    assert isinstance(weight, Tensor) and isinstance(bias, Tensor)
+    assert isinstance(weight, Tensor)
+    assert isinstance(bias, Tensor)
     return weight, bias
 
 
