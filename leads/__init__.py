@@ -19,7 +19,7 @@ from leads.errors import LeadsError
 from leads.version import __version__
 
 if TYPE_CHECKING:
-    from leads.adaptation import Adapted, adapt, trained
+    from leads.adaptation import Adapted, adapt, adapt_many, trained
     from leads.algorithms import build
     from leads.environments import EnvironmentFamily, System, list_families, make, register
     from leads.evaluation import evaluate
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from leads.trajectories import Trajectories, generate, simulate
 
 _ROOMS = {
-    "adaptation": ("Adapted", "adapt", "trained"),
+    "adaptation": ("Adapted", "adapt", "adapt_many", "trained"),
     "algorithms": ("build",),
     "environments": ("EnvironmentFamily", "System", "list_families", "make", "register"),
     "evaluation": ("evaluate",),
@@ -44,6 +44,7 @@ __all__ = [
     "Trajectories",
     "__version__",
     "adapt",
+    "adapt_many",
     "build",
     "evaluate",
     "fit",
