@@ -174,7 +174,7 @@ def test_noise_and_covariance_of_a_known_truth(coda: DecomposedDynamics, data: D
 
 
 def test_an_environment_does_not_depend_on_its_chunk(coda: DecomposedDynamics, many: Path, tmp_path: Path) -> None:
-    a, b = (leads.adapt_many(coda, many, tmp_path / f"{k}.zarr", chunk=k).adapted(slice(None)) for k in (1, 23))
+    a, b = (leads.adapt_many(coda, many, tmp_path / f"{k}.zarr", chunk=k).adapted(slice(None)) for k in (7, 23))
     torch.testing.assert_close(a.contexts["code"], b.contexts["code"], rtol=1e-4, atol=1e-5)
 
 
@@ -199,6 +199,7 @@ def test_a_killed_call_goes_on(coda: DecomposedDynamics, many: Path, tmp_path: P
     command = [sys.executable, "-c", KILLED, str(model), str(many), str(path)]
     done = subprocess.run(command, check=False, capture_output=True)
     assert done.returncode == -signal.SIGKILL, done.stderr
+    (path / ".journal").write_bytes((path / ".journal").read_bytes() + b"2 ")  # a torn line does not count
     stamp = lambda: [(path / "loss/c" / str(i)).stat().st_mtime_ns for i in range(3)]
     before = stamp()
     with xarray.open_zarr(path, consolidated=False) as r:
@@ -228,9 +229,10 @@ def test_other_results_are_refused(coda: DecomposedDynamics, many: Path, tmp_pat
 
 
 def test_bad_members_stop_no_other(coda: DecomposedDynamics, many: Path, tmp_path: Path) -> None:
-    data = leads.trajectories.load(many)
+    coda = copy.deepcopy(coda).double()
+    data = leads.trajectories.load(many).to(dtype=torch.float64)
     states = data.states.clone()
-    states[4] = 1e30
+    states[4] = 1e200  # its square is no number
     broken = replace(data, states=states)
     results = leads.adapt_many(coda, broken, tmp_path / "r.zarr")
     assert results.summary() | {"median_loss": 0} == {
@@ -249,7 +251,7 @@ def test_other_models_and_settings(data: DataSplits, tmp_path: Path) -> None:
     """Models without tangents by differences; those whose source adapts them already, and the gradient solver, by adapt."""
     for method, settings in (("cavia_film", {}), ("leads", {"solver": "gradient", "steps": 5})):
         model = leads.build(method, data.train, backbone_settings={"width": 8})
-        results = leads.adapt_many(model, data.adapt, tmp_path / f"{method}.zarr", chunk=3, **settings)
+        results = leads.adapt_many(model, data.adapt, tmp_path / f"{method}.zarr", **settings)
         got, want = results.adapted(slice(None)), leads.adapt(model, data.adapt, **settings)
         torch.testing.assert_close(
             torch.tensor(got.info["loss"]), torch.tensor(want.info["loss"]), rtol=1e-3, atol=1e-9
@@ -266,12 +268,12 @@ def test_differences_serve_what_has_no_tangents(diffusion: EnvironmentFamily, tm
     torch.testing.assert_close(torch.tensor(got.info["loss"]), torch.tensor(want.info["loss"]), rtol=1e-5, atol=1e-12)
 
 
-def test_compiled_blocks(coda: DecomposedDynamics) -> None:
+def test_compiled_blocks(data: DataSplits) -> None:
     from leads.integrators.compiled import cannot_compile
 
     if cannot_compile() is not None:
         pytest.skip("no compiler")
-    model = copy.deepcopy(coda).double().requires_grad_(False)
+    model = leads.build("coda", data.train, backbone_settings={"width": 8, "depth": 1}).double().requires_grad_(False)
     x = torch.rand(BLOCK, 1, 3, 2, dtype=torch.float64) + 1
     segments = whole(Trajectories(x, torch.tensor([0.0, 0.5, 1.0], dtype=torch.float64)))
     plain, fast = (by_tangents(model, segments, torch.float64, compile=c) for c in (False, True))
