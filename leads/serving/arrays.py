@@ -51,11 +51,13 @@ def nested(values: Tensor) -> list[Any]:
     array = values.detach().cpu().numpy()
     if np.isfinite(array).all():
         return array.tolist()
-    return np.where(np.isfinite(array), array.astype(object), None).tolist()
+    holes = array.astype(object)
+    holes[~np.isfinite(array)] = None
+    return holes.tolist()
 
 
 def _shape(name: str, value: Any, ndim: int) -> tuple[int, ...]:
-    shape = []
+    shape: list[int] = []
     while isinstance(value, list) and len(shape) <= ndim:
         if not value:
             raise ShapeError(f"{name} holds an empty list.")

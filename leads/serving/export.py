@@ -7,6 +7,8 @@ import logging
 import os
 import warnings
 from collections.abc import Callable
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,8 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 from leads.adaptation import Adapted
 from leads.errors import DivergenceError, FileError, LeadsError, SettingsError, UnknownNameError
+from leads.integrators import tableau
+from leads.integrators.fixed import _step
 from leads.registry import nearest
 from leads.version import __version__
 
@@ -75,7 +79,7 @@ def export(
         _attempt(lambda: write(_graph(adapted, x0, times), x0, part, about), adapted, format)
         run = _attempt(lambda: read(part), adapted, format)
         for x, want in zip(trials, wanted, strict=True):
-            got = _attempt(lambda x=x: run(x), adapted, format)
+            got = _attempt(partial(run, x), adapted, format)
             worst = float((got - want).abs().max() / want.abs().max().clamp_min(1e-30))
             if not worst <= tolerance:
                 raise SettingsError(
@@ -96,9 +100,27 @@ def export(
 def _graph(adapted: Adapted, x0: Tensor, times: Tensor) -> nn.Module:
     """The forecast traced with real numbers: what does not depend on ``x0`` (weights of the environments, steps) is
     computed once and constant."""
-    model, contexts = adapted.model, adapted.contexts
+    model, grid = adapted.model, times.double().tolist()
+    rule = tableau(model.method)
+    if model.history > 1:
+        raise SettingsError(
+            f"Models that see past frames (history={model.history}) cannot be exported; serve them with leads."
+        )
+
+    def forecast(x: Tensor) -> Tensor:
+        prepared = model.adapter.prepare_all(adapted.contexts)
+        field = lambda s, y: model.adapter.forward_all(s, y, prepared)  # noqa: E731
+        states = [x]
+        for t0, t1 in pairwise(grid):
+            h = (t1 - t0) / model.substeps
+            for i in range(model.substeps):
+                t = t0 + i * h
+                x = _step(rule, field, t, x, h) if rule.order else x + field(x.new_full((), t), x)
+            states.append(x)
+        return torch.stack(states, 2)
+
     with torch.no_grad():
-        return make_fx(lambda x: model.rollout(x, times, contexts))(x0)
+        return make_fx(forecast)(x0)
 
 
 def _write_torch(graph: nn.Module, x0: Tensor, path: Path, about: dict[str, Any]) -> None:
