@@ -73,13 +73,14 @@ def export(
     if not all(bool(torch.isfinite(w).all()) for w in wanted):
         raise DivergenceError("The forecast from these initial states is not finite. Shorten the times.")
     about = {"leads": __version__, "times": times.tolist(), "x0": list(x0.shape), "recipe": adapted.model.recipe}
-    part = path.with_name(f".{path.name}.{os.getpid()}.part{path.suffix}")
+    # PyTorch reads its own files by this suffix alone.
+    part = path.with_name(f".{path.name}.{os.getpid()}.part.{'pt2' if format == 'torch_export' else format}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _attempt(lambda: write(_graph(adapted, x0, times), x0, part, about), adapted, format)
         run = _attempt(lambda: read(part), adapted, format)
         for x, want in zip(trials, wanted, strict=True):
-            got = _attempt(partial(run, x), adapted, format)
+            got = _attempt(partial(run, x), adapted, format).detach()
             worst = float((got - want).abs().max() / want.abs().max().clamp_min(1e-30))
             if not worst <= tolerance:
                 raise SettingsError(

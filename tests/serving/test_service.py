@@ -24,7 +24,7 @@ from leads.serving import Limits, Service
 from leads.serving.app import create_app
 from leads.trajectories import DataSplits
 
-LIMITS = Limits(body=200_000, environments=5, trajectories=5, frames=30, values=20_000, kept=2)
+LIMITS = Limits(body=200_000, environments=5, trajectories=5, frames=30, values=50_000, kept=2)
 
 
 @pytest.fixture(scope="module")
@@ -174,7 +174,7 @@ def test_large_bodies(client: TestClient) -> None:
         ({"contexts": {"code": [[0, 0, 0]]}, "id": None}, 422, "(E, 2)"),
         ({"contexts": {"code": [[0, 0], [0, 0]]}, "id": None}, 422, "shape (2, N, 2)"),
         ({"contexts": {"code": [[0, 0]]}, "id": None, "standard_deviations": True}, 422, "no covariance"),
-        ({"contexts": {"code": [[0, 0]]}, "id": None, "times": [0] * 31}, 413, "frames"),
+        ({"contexts": {"code": [[0, 0]]}, "id": None, "times": [0] * 31}, 413, "31 numbers, at most 30"),
         ({"contexts": {"code": [[0, 0]]}, "id": None, "x0": [[[1.0, None]]]}, 422, "finite"),
     ],
 )
