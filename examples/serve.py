@@ -39,7 +39,7 @@ def main(steps: int = 1000) -> None:
     adapted = leads.adapt(model, data.adapt)
     with tempfile.TemporaryDirectory() as folder:
         path = export(adapted, Path(folder) / "forecaster.pt2", test.initial, test.times[:5])
-        states = torch.export.load(path).module()(test.initial)
+        states = torch.export.load(path).module()(test.initial).detach()
     print(f"exported: {tuple(states.shape)}, largest difference {float((states - forecast[:, :, :5]).abs().max()):.1e}")
 
 
