@@ -5,6 +5,7 @@ from leads.adaptation.adapted import Adapted, trained
 from leads.adaptation.calibrate import calibrate
 from leads.adaptation.calibration import Calibration
 from leads.adaptation.ensembles import AdaptedEnsemble, Ensemble
+from leads.adaptation.fleet import FleetResults, adapt_many
 from leads.adaptation.held_out import held_out_environments
 from leads.adaptation.limits import Check
 from leads.adaptation.next_observation import NextObservations, next_observation
@@ -19,8 +20,10 @@ __all__ = [
     "Calibration",
     "Check",
     "Ensemble",
+    "FleetResults",
     "NextObservations",
     "adapt",
+    "adapt_many",
     "calibrate",
     "held_out_environments",
     "next_observation",

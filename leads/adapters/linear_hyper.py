@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from leads.adapters.adapter import Context, MakeBackbone, WeightAdapter, adapters
 from leads.adapters.layers import LayerChoice, moving
+from leads.backbones.coded import CodedPerceptron, stacked_layer
+from leads.backbones.mlp import MLP
 from leads.errors import SettingsError
 from leads.trajectories import Trajectories
 
@@ -60,6 +62,20 @@ class LinearHyper(WeightAdapter):
         for name, shift, shape in zip(self.moving, shifts, self.shapes, strict=True):
             weights[name] = weights[name] + shift.view(shape)
         return weights
+
+    def coded(self) -> CodedPerceptron | None:
+        """The field for very many codes (see :mod:`leads.backbones.coded`); ``None`` unless the backbone is a perceptron."""
+        if not isinstance(self.backbone, MLP):
+            return None
+        moves = dict(zip(self.moving, self.weight.split(self.sizes), strict=True))
+
+        def basis(name: str) -> Tensor:
+            own = weights[name]
+            shifts = moves[name].T.reshape(-1, *own.shape) if name in moves else own.new_zeros(self.dim, *own.shape)
+            return torch.cat([own[None], shifts])
+
+        weights = self.backbone.own_weights()
+        return self.backbone.coded(lambda w, b: stacked_layer(basis(w), basis(b)), basis)
 
     def penalty(self, contexts: Context, batch: Trajectories) -> Tensor:
         total = super().penalty(contexts, batch)

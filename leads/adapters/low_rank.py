@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from leads.adapters.adapter import Context, MakeBackbone, WeightAdapter, adapters
+from leads.backbones.coded import CodedPerceptron, FactoredLayer
+from leads.backbones.mlp import MLP
 from leads.errors import SettingsError
 from leads.trajectories import Trajectories
 
@@ -60,6 +62,21 @@ class LowRank(WeightAdapter):
             else:
                 weights[name] = w + torch.einsum("or...,r,ri...->oi...", self.left[key], c, self.right[key])
         return weights
+
+    def coded(self) -> CodedPerceptron | None:
+        """The field for very many codes (see :mod:`leads.backbones.coded`); ``None`` unless the backbone is a perceptron."""
+        if not isinstance(self.backbone, MLP):
+            return None
+        weights = self.backbone.own_weights()
+
+        def vector(name: str) -> Tensor:
+            return torch.cat([weights[name][None], self.scale * self.shift[name.replace(".", "/")].T])
+
+        def layer(weight: str, bias: str) -> FactoredLayer:
+            key = weight.replace(".", "/")
+            return FactoredLayer(weights[weight].T, self.right[key].T, self.scale * self.left[key].T, vector(bias))
+
+        return self.backbone.coded(layer, vector)
 
     def penalty(self, contexts: Context, batch: Trajectories) -> Tensor:
         return super().penalty(contexts, batch) + self.code * contexts["code"].square().sum()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
 from leads.backbones.backbone import Backbone, Swish, Weights, backbones, fold_swish
+from leads.backbones.coded import CodedLayer, CodedPerceptron
 from leads.errors import SettingsError
 
 
@@ -49,6 +51,17 @@ class MLP(Backbone):
         for linear, activation in zip(self.linears, self.activations, strict=False):
             x = activation(linear(x))
         return self.linears[-1](x)
+
+    def coded(self, make_layer: Callable[[str, str], CodedLayer], slopes: Callable[[str], Tensor]) -> CodedPerceptron:
+        """The network with weights that are affine in a code.
+
+        Args:
+            make_layer: the layer made of the weight and the bias of these names.
+            slopes: the slope of this name, ``(1 + d, 1)``: the shared one, then those of the code.
+        """
+        layers = [make_layer(f"linears.{i}.weight", f"linears.{i}.bias") for i in range(len(self.linears))]
+        rows = [slopes(f"activations.{i}.slope")[:, 0] for i in range(len(self.activations))]
+        return CodedPerceptron(layers, torch.stack(rows))
 
     def ready(self, weights: Weights) -> list[tuple[Tensor, Tensor]]:
         n = len(self.linears)

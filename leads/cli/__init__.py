@@ -1,4 +1,4 @@
-"""The command line: ``leads list``, ``generate``, ``fit``, ``adapt``, ``evaluate``, ``report``."""
+"""The command line: ``leads list``, ``generate``, ``fit``, ``adapt``, ``evaluate``, ``report``, ``serve``."""
 
 from __future__ import annotations
 

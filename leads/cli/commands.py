@@ -9,12 +9,16 @@ from typing import Annotated, Any, Literal
 import typer
 
 from leads.cli.completion import complete_family, complete_override
+from leads.cli.serve import serve
 
 app = typer.Typer(
     help="Learn the dynamics of physical systems and generalise them across environments. --debug shows tracebacks.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+
+
+app.command()(serve)
 
 
 @app.command("list")

@@ -55,7 +55,12 @@ def read_tensors(path: str | Path, kind: str) -> tuple[dict[str, Tensor], dict[s
         raise CheckpointError(f"{path} is truncated or not a safetensors file: {error}.") from error
     if "leads" not in header:
         raise CheckpointError(f"{path} is a safetensors file but was not written by leads.")
-    description: dict[str, Any] = json.loads(header["leads"])
+    try:
+        description: dict[str, Any] = json.loads(header["leads"])
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"The description in {path} is damaged: {error}.") from error
+    if not isinstance(description, dict):
+        raise CheckpointError(f"The description in {path} is damaged: it is no object with names.")
     if description.get("format") != FORMAT:
         raise CheckpointError(
             f"{path} has file format {description.get('format')}, this version of leads reads {FORMAT}. "
@@ -89,7 +94,8 @@ def model_from(tensors: dict[str, Tensor], description: dict[str, Any], path: st
     """Rebuild a model from its recipe and fill in its tensors."""
     try:
         model = from_recipe(description["recipe"])
-    except (LeadsError, KeyError, TypeError) as error:
+    except (LeadsError, KeyError, TypeError, ValueError, AttributeError, RuntimeError, OverflowError) as error:
+        # A recipe that was written by hand can hold anything; settings of the wrong kind fail wherever they are used.
         raise CheckpointError(f"The model described in {path} cannot be rebuilt here: {error}") from error
     fill(model, tensors, path)
     return model
