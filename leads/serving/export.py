@@ -66,7 +66,7 @@ def export(
         raise UnknownNameError(f"No export format is named {format!r}. {nearest(str(format), FORMATS)}")
     write, read = FORMATS[format]
     path = Path(path)
-    x0 = x0.to(adapted._like())
+    x0 = x0.to(adapted.like())
     # The first trial is the one traced; a second tells a graph from a constant.
     trials = [x0, x0 * 1.01 + 0.01 * x0.abs().mean()]
     wanted = [adapted.forecast(x, times) for x in trials]

@@ -23,6 +23,7 @@ from leads.training.episodes import Episodes
 from leads.training.files import save_model
 from leads.training.logging import Logger, ProgressBar, TensorBoardLogger
 from leads.training.optimisation import WeightAverage, make_optimizer, rate
+from leads.training.polish import polished
 from leads.training.settings import TrainerSettings
 from leads.training.stages import SourceTraining, source_settings
 from leads.trajectories import Trajectories
@@ -134,7 +135,7 @@ class _Run:
         self.optimizer = make_optimizer(model, settings)
         self.average = WeightAverage(model, settings.average)
         self.turns = Alternation(model, settings)
-        self.step, self.best_step, self.stale, self.seconds = 0, 0, 0, 0.0
+        self.step, self.best_step, self.stale, self.seconds, self.polished = 0, 0, 0, 0.0, False
         self.best_valid = math.inf
         self.history: list[dict[str, Any]] = []
         self.best = self._weights()
@@ -158,6 +159,32 @@ class _Run:
             if self.folder is not None and self.step % s.checkpoint_every == 0:
                 self.seconds = time.perf_counter() - started
                 self._checkpoint()
+        if s.polish and not self.polished:
+            self._polish(loggers, started)
+
+    def _polish(self, loggers: Sequence[Logger], started: float) -> None:
+        """Go on from the chosen weights by L-BFGS; what is best on the validation data is kept, once all is done."""
+        if self.valid is None:
+            self.average.swap()
+            self.best, self.best_valid = self._weights(), math.inf
+            self.average.swap()
+        live = self._weights()
+        self.model.load_state_dict(self.best)
+        kept = (self.best, self.best_step, self.best_valid)
+        for done, loss, weights in polished(self.model, self.train_data, self.settings):
+            self.model.load_state_dict(weights)
+            value = None if self.valid is None else self._score(self.valid)
+            if value is None or value < kept[2]:
+                kept = (self._weights(), self.step + done, math.inf if value is None else value)
+            self.seconds = time.perf_counter() - started
+            row = {"step": self.step + done, "loss": loss, "valid": value, "lr": 0.0}
+            row |= {"horizon": self.settings.polish_horizon, "seconds": self.seconds}
+            self.history.append(row)
+            for logger in loggers:
+                logger.record(row)
+        self.model.load_state_dict(live)
+        self.best, self.best_step, self.best_valid = kept
+        self.polished = True
 
     def _update(self) -> float:
         """One optimiser step; returns the data loss, averaged over environments."""
@@ -228,11 +255,11 @@ class _Run:
 
     def finish(self) -> None:
         """Leave the chosen weights in the model and write the run's files."""
-        if self.valid is None:
+        if self.valid is None and not self.polished:
             self.average.swap()
             self.best, self.best_step = self._weights(), self.step
         if self.folder is not None and self.model.recipe and self.step:
-            if self.valid is None:
+            if self.valid is None and not self.polished:
                 self.average.swap()
             self._checkpoint()
         self.model.load_state_dict(self.best)
@@ -245,7 +272,7 @@ class _Run:
     def _checkpoint(self) -> None:
         if self.folder is None:
             return
-        names = ("step", "best_step", "stale", "seconds", "best_valid", "history")
+        names = ("step", "best_step", "stale", "seconds", "best_valid", "history", "polished")
         state = {name: getattr(self, name) for name in names}
         path = self.folder / CHECKPOINT
         save_checkpoint(path, self.model, self.optimizer, self.average, self.turns, self.best, state, self.settings)

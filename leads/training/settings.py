@@ -74,6 +74,9 @@ class TrainerSettings:
         validate_every: steps between validations.
         patience: validations without improvement after which training stops (0: never).
         checkpoint_every: steps between checkpoints.
+        polish: L-BFGS iterations after the last step (see :func:`leads.training.polish.polished`); each takes a rollout of
+            all training data and its gradient, in float64. For data without noise.
+        polish_horizon: frames of the windows of these iterations (0: whole trajectories).
         seed: of the drawing of batches and restarts.
     """
 
@@ -101,6 +104,8 @@ class TrainerSettings:
     validate_every: int = 250
     patience: int = 0
     checkpoint_every: int = 1000
+    polish: int = 0
+    polish_horizon: int = 0
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -124,6 +129,10 @@ class TrainerSettings:
         if self.shares and (len(self.shares) != len(self.horizons) or min(self.shares) < 0 or not sum(self.shares) > 0):
             raise SettingsError(
                 f"shares needs one non-negative entry per horizon, got {self.shares} for {self.horizons}."
+            )
+        if self.polish < 0 or self.polish_horizon < 0:
+            raise SettingsError(
+                f"polish and polish_horizon need to be >= 0, got {self.polish} and {self.polish_horizon}."
             )
         if self.alternate < 0 or self.proximal < 0:
             raise SettingsError(f"alternate and proximal need to be >= 0, got {self.alternate} and {self.proximal}.")
