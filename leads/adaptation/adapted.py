@@ -36,6 +36,8 @@ class Adapted:
     covariance: Tensor | None = None
     parameters: Tensor | None = None
     info: dict[str, Any] = field(default_factory=dict)
+    #: The states from which the support's trajectories start, ``(E, N, *S)``, where they were estimated.
+    initial: Tensor | None = None
 
     @torch.no_grad()
     def forecast(self, x0: Tensor, times: Tensor) -> Tensor:
