@@ -17,10 +17,11 @@ from leads.errors import SettingsError
 def several_starts(
     problem: Problem, source: ContextSource, start: Context, origin: Tensor, n: int, box: Box | None, seed: int
 ) -> Tensor:
-    """The usual start, then the seen contexts with the least loss, then draws: ``(E n, d)``, an environment's n in a row.
+    """The usual start, the seen contexts with the least loss, then draws: ``(E n, d)``, an environment's n in a row.
 
     Half of the further starts are seen contexts, as far as there are so many. Draws come from the Gaussian of the seen
-    contexts (:func:`leads.adaptation.prior.seen_gaussian`), or, where the source keeps none, evenly from the box.
+    contexts (:func:`leads.adaptation.prior.seen_gaussian`); where the source keeps none, or they are all the same, all
+    further starts are drawn evenly from the box.
 
     Args:
         problem: with one row for each environment.
@@ -32,12 +33,13 @@ def several_starts(
         seed: of the draws.
 
     Raises:
-        SettingsError: the source keeps no table of seen contexts, and there are no bounds either.
+        SettingsError: there are no seen contexts to draw from, and no bounds either.
     """
     e, d = origin.shape
     generator = torch.Generator().manual_seed(seed)
     try:
         rows = seen_contexts(source, start).to(origin.device)
+        mean, covariance = seen_gaussian(rows)
     except SettingsError:
         if box is None:
             raise
@@ -45,7 +47,6 @@ def several_starts(
         uniform = torch.rand(e, n - 1, d, generator=generator, dtype=torch.float64).to(origin.device)
         return torch.cat([origin[:, None], low + (high - low) * uniform], 1).flatten(0, 1)
     near = _nearest(problem, rows, e)[:, : n // 2]
-    mean, covariance = seen_gaussian(rows)
     normal = torch.randn(e, n - 1 - near.shape[1], d, generator=generator, dtype=torch.float64).to(origin.device)
     draws = mean + normal @ torch.linalg.cholesky(covariance).mT
     return torch.cat([origin[:, None], near, draws], 1).flatten(0, 1)

@@ -76,7 +76,8 @@ def _warn_constant(support: Trajectories) -> None:
     seen, x = observed(support), support.states
     low = torch.where(seen, x, torch.inf).amin(2)
     high = torch.where(seen, x, -torch.inf).amax(2)
-    still = ~(high > low).flatten(1).any(1)
+    twice = (seen.sum(2) > 1).flatten(1).any(1)
+    still = twice & ~(high > low).flatten(1).any(1)
     if bool(still.any()):
         rows = still.nonzero()[:, 0].tolist()
         warnings.warn(
