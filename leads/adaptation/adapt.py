@@ -12,6 +12,7 @@ import torch
 
 from leads.adaptation.adapted import Adapted
 from leads.adaptation.fit import Fit
+from leads.adaptation.gauss_newton import gauss_newton
 from leads.adaptation.gradient import gradient_descent
 from leads.adaptation.settings import AdaptSettings
 from leads.adaptation.small_contexts import fit_small
@@ -132,6 +133,7 @@ def _keep(model: DecomposedDynamics, support: Trajectories, start: Context, sett
 #: Each solver by its name.
 SOLVE: dict[str, Callable[[DecomposedDynamics, Trajectories, Context, AdaptSettings], Fit]] = {
     "levenberg_marquardt": fit_small,
+    "gauss_newton": gauss_newton,
     "gradient": gradient_descent,
     "none": _keep,
 }
