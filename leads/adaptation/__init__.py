@@ -2,6 +2,7 @@
 
 from leads.adaptation.adapt import adapt
 from leads.adaptation.adapted import Adapted, trained
+from leads.adaptation.labelled import forecast_dataset
 from leads.adaptation.settings import AdaptSettings
 
-__all__ = ["AdaptSettings", "Adapted", "adapt", "trained"]
+__all__ = ["AdaptSettings", "Adapted", "adapt", "forecast_dataset", "trained"]

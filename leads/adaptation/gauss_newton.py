@@ -34,6 +34,8 @@ from leads.trajectories import Trajectories
 
 #: Most products with J^T J in one iteration, and the relative residual at which conjugate gradients stop.
 PRODUCTS, RELATIVE = 20, 0.1
+#: The first damping, relative to the mean of the diagonal.
+FIRST = 1.0
 #: Step of differences along one direction, of unit size relative to the point.
 STEP = 1e-5
 #: Contexts up to this size can have the prior of the seen ones, whose covariance is a matrix.
@@ -151,7 +153,7 @@ class _Solver:
             raise DivergenceError(f"The rollout of new environment {bad} from its starting context is not finite.")
         variance = self.objective.weigh(r[:, None]).variance
         cost, r = self.value(u, variance)
-        damping = torch.full_like(cost, 1e-3)
+        damping = torch.full_like(cost, FIRST)
         converged, stopped = torch.zeros_like(cost, dtype=torch.bool), torch.zeros_like(cost, dtype=torch.bool)
         generator = torch.Generator().manual_seed(seed)
         losses = [cost.tolist()]
@@ -166,11 +168,16 @@ class _Solver:
             sound = torch.isfinite(new_cost)
             better = sound & (new_cost <= cost) & ~stopped
             gain = (cost - new_cost) / cost.clamp_min(1e-300) * (1 + damping)
+            cost_before = cost
             u, r = torch.where(better[:, None], trial, u), torch.where(better[:, None], new_r, r)
             cost = torch.where(better, new_cost, cost)
             converged |= (better & (gain < tolerance)) | (~better & sound & ~stopped & (damping >= HOPELESS))
             stopped |= converged | (~sound & (damping >= HOPELESS))
-            damping = torch.where(better, damping / 10, damping * 10).clamp(LOW, HIGH)
+            # Trust grows where the quadratic kept its promise, and shrinks where it did not (Marquardt 1963; the usual
+            # quarters of trust-region methods, Nocedal and Wright 2006, algorithm 4.1).
+            kept = torch.where(better, (cost_before - new_cost) / promised.clamp_min(1e-300), -torch.ones_like(cost))
+            factor = torch.where(kept > 0.75, 0.2, torch.where(kept > 0.25, 1.0, torch.where(kept > 0, 2.0, 5.0)))
+            damping = (damping * factor).clamp(LOW, HIGH)
             if self.objective.changes:
                 variance = self.objective.weigh(r[:, None]).variance
                 cost, _ = self.value(u, variance)

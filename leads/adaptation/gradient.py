@@ -78,6 +78,7 @@ def gradient_descent(model: DecomposedDynamics, data: Trajectories, start: Conte
     # The rate goes to zero, and so does the change at the very end: the last quarter of the steps counts.
     recent = torch.tensor(losses[-max(2, len(losses) // 4 + 1) :])
     converged = (recent[0] - recent[-1]) <= 1e-2 * recent[0].clamp_min(1e-30)
+    converged &= torch.tensor(len(losses) > 3)  # too few steps to tell
     found = flatten(dict(zip(contexts, best, strict=False)))
     initial = _states(data, best[-1]) if estimated else None
     return Fit(found, None, loss_at_best, converged, settings.steps, losses, initial)
