@@ -61,7 +61,7 @@ def test_the_minimum_of_levenberg_marquardt(settings: dict[str, object]) -> None
     free = leads.adapt(MODEL, data, solver="gauss_newton", **settings)
     assert free.info["converged"] == [True, True]
     torch.testing.assert_close(free.contexts["code"], fast.contexts["code"], rtol=1e-3, atol=1e-4)
-    torch.testing.assert_close(torch.tensor(free.info["loss"]), torch.tensor(fast.info["loss"]), rtol=1e-4, atol=0)
+    torch.testing.assert_close(torch.tensor(free.info["loss"]), torch.tensor(fast.info["loss"]), rtol=3e-4, atol=0)
     if fast.initial is not None:
         torch.testing.assert_close(free.initial, fast.initial, rtol=1e-3, atol=1e-3)
 
