@@ -80,7 +80,7 @@ def levenberg_marquardt(
         if box is not None:
             trial = Point(_into(trial.contexts, box), trial.initial)
         trial = trial.where(stopped, best)
-        there = problem.linearise(trial)
+        there = _linearise_moving(problem, trial, linear, ~stopped)
         new_cost = objective.cost(there.residual, trial.contexts, weighing)
         sound = torch.isfinite(new_cost) & there.finite()
         better = sound & (new_cost <= cost) & ~stopped
@@ -123,6 +123,14 @@ def covariance(objective: Objective, minimum: Minimum) -> Tensor:
         prior = objective.prior.precision
         inverse = inverse + (prior if objective.prior.absolute else prior * count / spread)
     return torch.linalg.pinv(inverse, hermitian=True)
+
+
+def _linearise_moving(problem: Problem, trial: Point, last: Linear, moving: Tensor) -> Linear:
+    """The linearisation at ``trial``; once half of all rows stand still, only the others are computed."""
+    index = moving.nonzero()[:, 0]
+    if 2 * len(index) > len(moving):
+        return problem.linearise(trial)
+    return last.with_rows(index, problem.rows(index).linearise(trial.rows(index)))
 
 
 def _alive(linear: Linear, copies: int) -> Tensor:

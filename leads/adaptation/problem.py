@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from leads.adapters import Context
+from leads.adapters.pinned import Pinned
 from leads.contexts.flat import flatten, unflatten
 from leads.dynamics import DecomposedDynamics, forecast_error
 from leads.trajectories import Trajectories
@@ -62,6 +63,15 @@ class Linear:
         return Linear(
             torch.where(mark, other.residual, self.residual),
             torch.where(mark[..., None], other.contexts, self.contexts),
+            initial,
+        )
+
+    def with_rows(self, index: Tensor, other: Linear) -> Linear:
+        """This one with the environments numbered in ``index`` replaced by those of ``other``."""
+        initial = None if self.initial is None else self.initial.index_copy(0, index, _given(other.initial))
+        return Linear(
+            self.residual.index_copy(0, index, other.residual),
+            self.contexts.index_copy(0, index, other.contexts),
             initial,
         )
 
@@ -120,6 +130,17 @@ class Problem:
     def single(self) -> Problem:
         """The same problem with one row for each environment."""
         return Problem(self.model, self._support, self.like, self.estimated, self.noise)
+
+    def rows(self, index: Tensor) -> Problem:
+        """The problem of some rows alone, one row for each."""
+        which = torch.div(index, self.copies, rounding_mode="floor")
+        model, adapter = self.model, self.model.adapter
+        if isinstance(adapter, Pinned):
+            model = model.with_adapter(Pinned(adapter.adapter, {k: v[which] for k, v in adapter.entries.items()}))
+        support = self._support.select(environments=which.tolist())
+        part = Problem(model, support, self.like, self.estimated, self.noise)
+        part.scale = self.scale
+        return part
 
     def mean_square(self, residual: Tensor) -> Tensor:
         """Mean square of residuals ``(E, N, M)`` over what is observed, in the units of the data, shape ``(E,)``."""
