@@ -38,7 +38,11 @@ def adapt(
         settings: see :class:`AdaptSettings`; ``overrides`` replace single ones.
 
     Returns:
-        Contexts with their covariance, ready to forecast.
+        Contexts with their covariance, ready to forecast, and the first states where these were estimated. ``info`` holds
+        the solver, iterations and seconds, and for each environment the ``loss`` (mean square error in the units of the
+        data), whether it ``converged``, the estimated ``noise`` (or the ``misfit``, see
+        :meth:`leads.adaptation.objective.Objective.notes`) and, with several starts, the losses of all in ``starts``
+        (``None`` where not finite).
 
     Raises:
         ShapeError: states that do not fit the model.

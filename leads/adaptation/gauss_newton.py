@@ -183,7 +183,7 @@ class _Solver:
                 cost, _ = self.value(u, variance)
             losses.append(cost.tolist())
         point = self.unknowns.point(u)
-        notes = {"noise": self.objective.weigh(r[:, None]).variance.sqrt().tolist()}
+        notes = self.objective.notes(r[:, None])
         initial = None if point.initial is None else point.initial.unflatten(2, self.problem.state_shape)
         loss = self.problem.mean_square(r[:, None])
         return Fit(point.contexts, None, loss, converged, len(losses) - 1, losses, initial, notes)

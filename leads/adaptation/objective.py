@@ -86,10 +86,14 @@ class Objective:
         u = residual / unit[:, None, None]
         return unit.square() * variance_factor(self.loss, u, self.problem.seen, self.freedom)
 
-    def noise(self, weighing: Weighing) -> Tensor:
-        """Estimated standard deviation of the observations of each environment, in units of the data or of the noise that
-        was given, shape ``(E,)``."""
-        return weighing.variance.sqrt()
+    def notes(self, residual: Tensor) -> dict[str, list[float]]:
+        """For ``Adapted.info``: the estimated ``noise`` of each environment, a standard deviation in units of the data; where
+        the noise was given, the ``misfit``, the residuals' standard deviation over it, near 1 where the model explains the
+        observations."""
+        if not self.known:
+            return {"noise": self.weigh(residual).variance.sqrt().tolist()}
+        square = residual.square().flatten(1).sum(1)
+        return {"misfit": (square / self.freedom).sqrt().tolist()}
 
     def _prior_cost(self, contexts: Tensor, variance: Tensor) -> Tensor:
         if self.prior is None:

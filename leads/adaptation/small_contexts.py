@@ -67,7 +67,7 @@ def fit_small(model: DecomposedDynamics, support: Trajectories, start: Context, 
 def _fit(minimum: Minimum, problem: Problem, objective: Objective, notes: dict[str, Any]) -> Fit:
     initial = minimum.point.initial
     loss = problem.mean_square(minimum.linear.residual)
-    notes["noise"] = objective.noise(minimum.weighing).tolist()
+    notes |= objective.notes(minimum.linear.residual)
     return Fit(
         minimum.point.contexts,
         covariance(objective, minimum),

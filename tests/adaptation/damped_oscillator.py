@@ -44,13 +44,13 @@ def exact(context: np.ndarray, x0: np.ndarray, times: np.ndarray) -> np.ndarray:
     return np.stack([position, velocity], -1)
 
 
-def oscillator() -> DecomposedDynamics:
+def oscillator(substeps: int = 2) -> DecomposedDynamics:
     """The true field, with a table of seen contexts."""
     adapter = Oscillator()
     source = Table(adapter, len(SEEN))
     with torch.no_grad():
         source.values["code"].copy_(SEEN)
-    return DecomposedDynamics(adapter, source.double(), substeps=4)
+    return DecomposedDynamics(adapter, source.double(), substeps=substeps)
 
 
 def observe(contexts: Tensor, x0: Tensor, noise: float = 0.0, seed: int = 0) -> leads.Trajectories:

@@ -9,8 +9,11 @@ import torch
 from damped_oscillator import TIMES, observe, oscillator
 
 import leads
+from leads.adaptation.problem import Problem
 from leads.adaptation.support import filled
+from leads.adapters.pinned import Pinned
 from leads.errors import DataError
+from leads.trajectories import DataSplits
 
 MODEL = oscillator()
 TRUTH = torch.tensor([[1.3, 0.15], [2.2, 0.25]], dtype=torch.float64)
@@ -67,6 +70,29 @@ def test_too_few_for_first_states_too() -> None:
     mask[:, :, 5] = True
     with pytest.warns(UserWarning, match=r"4 observed values.*context of 2 values and 2 first states of 2.*at least 6"):
         leads.adapt(MODEL, hidden(data, mask), initial="estimated")
+
+
+def test_penalties_see_numbers(data: DataSplits) -> None:
+    """LEADS' penalty is taken at the observed states; missing ones must not make it NaN."""
+    model = leads.build("leads", data.train, backbone_settings={"width": 4, "depth": 2})
+    mask = torch.ones_like(data.adapt.states, dtype=torch.bool)
+    mask[:, :, 3::2, 0] = False
+    for solver in ("gradient", "gauss_newton"):
+        adapted = leads.adapt(model, hidden(data.adapt, mask), solver=solver, steps=2, iterations=1)
+        assert bool(torch.isfinite(torch.tensor(adapted.info["losses"])).all())
+
+
+def test_some_rows_alone() -> None:
+    """With contexts that are partly held, and several rows of each environment."""
+    data = observe(TRUTH, X0)
+    held = MODEL.with_adapter(Pinned(MODEL.adapter, {"code": TRUTH.flip(0)}))
+    start = {"free": torch.zeros(2, 1, dtype=torch.float64)}
+    problem = Problem(held, data, start, copies=3)
+    point = problem.start(torch.zeros(6, 1, dtype=torch.float64))
+    index = torch.tensor([1, 5])
+    part = problem.rows(index)
+    torch.testing.assert_close(part.residual(point.rows(index)), problem.residual(point)[index])
+    assert float(problem.residual(point).abs().max()) > 0.1
 
 
 def test_filling() -> None:
