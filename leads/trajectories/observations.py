@@ -38,6 +38,9 @@ def from_observations(
     initial="estimated")`` takes such data as they are; ``initial="given"`` needs first frames that are observed, which
     ``align="start"`` gives.
 
+    Fields keep their space axes and lose the coordinates of these: where all frames share one clock,
+    :func:`leads.trajectories.from_xarray` reads the grid too.
+
     A finer grid means smaller steps of fixed-step methods, so a model that was trained as a map from frame to frame (one
     coarse step between two) forecasts a little differently on it.
 
