@@ -14,12 +14,12 @@ central differences along one direction, in float64: exact to 1e-8, they serve e
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from leads.adaptation.conjugate_gradients import conjugate_gradients
 from leads.adaptation.fit import Fit
 from leads.adaptation.levenberg_marquardt import HIGH, HOPELESS, LOW
 from leads.adaptation.objective import Objective
@@ -32,8 +32,6 @@ from leads.dynamics import DecomposedDynamics
 from leads.errors import DivergenceError, SettingsError
 from leads.trajectories import Trajectories
 
-#: Most products with J^T J in one iteration, and the relative residual at which conjugate gradients stop.
-PRODUCTS, RELATIVE = 20, 0.1
 #: The first damping, relative to the mean of the diagonal.
 FIRST = 1.0
 #: Step of differences along one direction, of unit size relative to the point.
@@ -225,50 +223,6 @@ class _Solver:
         """``J v``, shape ``(E, M)``."""
         h = _small(u, v)
         return (self.residual(u + h * v) - self.residual(u - h * v)) / (2 * h)
-
-
-def conjugate_gradients(
-    product: Callable[[Tensor], Tensor],
-    gradient: Tensor,
-    shift: Tensor,
-    most: int = PRODUCTS,
-    relative: float = RELATIVE,
-) -> tuple[Tensor, Tensor]:
-    """Solve ``(A + shift) x = -gradient`` for every row of a batch at once.
-
-    Rows that are solved to ``relative`` of their gradient, or that meet a direction of no or negative curvature, stand
-    still; the first direction of such a row is taken as it is.
-
-    Args:
-        product: ``v -> A v``, both ``(E, u)``; A symmetric.
-        gradient: shape ``(E, u)``.
-        shift: added to the diagonal, shape ``(E,)``.
-        most: products that are made at most.
-        relative: see above.
-
-    Returns:
-        ``x``, shape ``(E, u)``, and ``-gradient . x / 2 - (A x + gradient) . x / 2``, twice the decrease of the quadratic
-        ``gradient . x + x A x / 2``, shape ``(E,)``.
-    """
-    x, r = torch.zeros_like(gradient), -gradient
-    ax = torch.zeros_like(gradient)
-    p, rr = r, (r * r).sum(1)
-    goal = relative**2 * rr
-    active = rr > 0
-    for _ in range(most):
-        if not bool(active.any()):
-            break
-        ap = product(p)
-        curvature = (p * ap).sum(1) + shift * (p * p).sum(1)
-        good = active & (curvature > 0) & torch.isfinite(curvature)
-        alpha = torch.where(good, rr / curvature, torch.zeros_like(rr))[:, None]
-        x, ax, r = x + alpha * p, ax + alpha * ap, r - alpha * (ap + shift[:, None] * p)
-        x, ax, r = (torch.where(good[:, None], new, new.nan_to_num()) for new in (x, ax, r))
-        new_rr = (r * r).sum(1)
-        p = torch.where(good[:, None], r + (new_rr / rr.clamp_min(1e-300))[:, None] * p, p)
-        rr = torch.where(good, new_rr, rr)
-        active = good & (rr > goal)
-    return x, -2 * (gradient * x).sum(1) - (x * ax).sum(1)
 
 
 def _small(u: Tensor, v: Tensor) -> Tensor:

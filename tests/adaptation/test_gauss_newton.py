@@ -9,7 +9,8 @@ import torch
 from damped_oscillator import observe, oscillator
 
 import leads
-from leads.adaptation.gauss_newton import Penalty, Unknowns, _Solver, conjugate_gradients
+from leads.adaptation.conjugate_gradients import conjugate_gradients
+from leads.adaptation.gauss_newton import Penalty, Unknowns, _Solver
 from leads.adaptation.objective import Objective
 from leads.adaptation.problem import Problem
 from leads.environments import EnvironmentFamily
