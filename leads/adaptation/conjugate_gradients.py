@@ -20,8 +20,8 @@ def conjugate_gradients(
 ) -> tuple[Tensor, Tensor]:
     """Solve ``(A + shift) x = -gradient`` for every row of a batch at once.
 
-    Rows that are solved to ``relative`` of their gradient, or that meet a direction of no or negative curvature, stand
-    still; the first direction of such a row is taken as it is.
+    Rows that are solved to ``relative`` of their gradient, or that meet a direction without positive curvature, stand
+    still from then on.
 
     Args:
         product: ``v -> A v``, both ``(E, u)``; A symmetric.
@@ -31,8 +31,8 @@ def conjugate_gradients(
         relative: see above.
 
     Returns:
-        ``x``, shape ``(E, u)``, and ``-gradient . x / 2 - (A x + gradient) . x / 2``, twice the decrease of the quadratic
-        ``gradient . x + x A x / 2``, shape ``(E,)``.
+        ``x``, shape ``(E, u)``, and the decrease ``-2 gradient . x - x . A x`` of the quadratic whose half gradient and half
+        curvature were given, shape ``(E,)``.
     """
     x, r = torch.zeros_like(gradient), -gradient
     ax = torch.zeros_like(gradient)
