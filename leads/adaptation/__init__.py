@@ -7,6 +7,7 @@ from leads.adaptation.calibration import Calibration
 from leads.adaptation.ensembles import AdaptedEnsemble, Ensemble
 from leads.adaptation.fleet import FleetResults, adapt_many
 from leads.adaptation.held_out import held_out_environments
+from leads.adaptation.labelled import forecast_dataset
 from leads.adaptation.limits import Check
 from leads.adaptation.next_observation import NextObservations, next_observation
 from leads.adaptation.posterior import Bands
@@ -25,6 +26,7 @@ __all__ = [
     "adapt",
     "adapt_many",
     "calibrate",
+    "forecast_dataset",
     "held_out_environments",
     "next_observation",
     "trained",

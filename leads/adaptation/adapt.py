@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-import copy
+import math
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import torch
 
 from leads.adaptation.adapted import Adapted
+from leads.adaptation.fit import Fit
+from leads.adaptation.gauss_newton import gauss_newton
 from leads.adaptation.gradient import gradient_descent
-from leads.adaptation.levenberg_marquardt import Fit, levenberg_marquardt
 from leads.adaptation.settings import AdaptSettings
+from leads.adaptation.small_contexts import fit_small
+from leads.adaptation.support import check_observations, filled
 from leads.adapters import Context
 from leads.adapters.pinned import Pinned
 from leads.contexts.flat import flatten, size, unflatten
@@ -20,7 +24,6 @@ from leads.dynamics import DecomposedDynamics
 from leads.errors import DivergenceError, SettingsError, ShapeError
 from leads.registry import nearest
 from leads.trajectories import Trajectories
-from leads.trajectories.segments import whole
 from leads.trajectories.trajectories import require_frames, require_trajectories
 
 
@@ -35,10 +38,16 @@ def adapt(
         settings: see :class:`AdaptSettings`; ``overrides`` replace single ones.
 
     Returns:
-        Contexts with their covariance, ready to forecast.
+        Contexts with their covariance, ready to forecast, and the first states where these were estimated. ``info`` holds
+        the solver, iterations and seconds, and for each environment the ``loss`` (mean square error in the units of the
+        data), whether it ``converged``, the estimated ``noise`` (or the ``misfit``, see
+        :meth:`leads.adaptation.objective.Objective.notes`) and, with several starts, the losses of all in ``starts``
+        (``None`` where not finite).
 
     Raises:
         ShapeError: states that do not fit the model.
+        DataError: a support that says nothing: empty, an environment with no observed value, a missing first frame that is
+            taken as given.
         DivergenceError: the rollout from the starting context is not finite.
         SettingsError, UnknownNameError: settings that do not exist or cannot be.
     """
@@ -46,15 +55,20 @@ def adapt(
         if name not in AdaptSettings.__dataclass_fields__:
             raise SettingsError(f"adapt has no setting {name!r}. {nearest(name, AdaptSettings.__dataclass_fields__)}")
     settings = replace(settings or AdaptSettings(), **overrides)
-    _check(model, support)
+    estimated = settings.initial == "estimated"
+    _check(model, support, estimated)
     began = time.perf_counter()
     like = next(iter([*model.parameters(), support.states]))  # physics alone has no weights
-    support = support.to(like.device, like.dtype)
+    support = filled(support.to(like.device, like.dtype), estimated)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         start = model.source.new_contexts(model, support)
     given = {k: start.pop(k) for k in model.adapter.known}
     if not size(start):
+        if estimated:
+            raise SettingsError(
+                "This model has no context to adapt, and first states are estimated along with one only."
+            )
         return Adapted(model, given, None, support.parameters, {"solver": "none", "iterations": 0, "seconds": 0.0})
     fit, solver = _solve(_holding(model, given), support, start, settings)
     contexts = {k: v.to(like) for k, v in unflatten(fit.contexts, start).items()}
@@ -66,30 +80,40 @@ def adapt(
         "loss": fit.loss.tolist(),
         "converged": fit.converged.tolist(),
         "losses": fit.losses,
+        **fit.notes,
     }
-    return Adapted(model, contexts, fit.covariance, support.parameters, info)
+    initial = None if fit.initial is None else fit.initial.to(like)
+    return Adapted(model, contexts, fit.covariance, support.parameters, info, initial=initial)
 
 
 def _solve(
     model: DecomposedDynamics, support: Trajectories, start: Context, settings: AdaptSettings
 ) -> tuple[Fit, str]:
-    solver = settings.solver
-    if solver == "auto":
-        fitted = "levenberg_marquardt" if size(start) <= settings.small else "gradient"
-        solver = "none" if model.source.complete else fitted
-    if solver == "none":
-        return _keep(model, support, start), solver
-    if solver == "gradient":
-        return gradient_descent(model, support, start, settings), solver
-    if flatten(start).shape[1] > 4 * settings.small:
-        raise SettingsError(
-            f"levenberg_marquardt would form a Jacobian in {size(start)} directions per environment. Use "
-            "solver='gradient', or raise small if you mean it."
-        )
-    # Central differences need float64; a copy is cast, so the model keeps its bits.
-    double = copy.deepcopy(model).double().requires_grad_(False)
-    start = {k: v.detach().double() for k, v in start.items()}
-    return levenberg_marquardt(double, whole(support.to(dtype=torch.float64), model.history), start, settings), solver
+    solver = _chosen(model, support, start, settings)
+    _refuse_ignored(solver, settings)
+    return SOLVE[solver](model, support, start, settings), solver
+
+
+def _chosen(model: DecomposedDynamics, support: Trajectories, start: Context, settings: AdaptSettings) -> str:
+    """The solver that the settings name, or the one that fits."""
+    if settings.solver != "auto":
+        return settings.solver
+    estimated = settings.initial == "estimated"
+    if model.source.complete and not estimated:
+        return "none"
+    states = math.prod(support.state_shape) if estimated else 0
+    return "levenberg_marquardt" if max(size(start), states) <= settings.small else "gradient"
+
+
+def _refuse_ignored(solver: str, settings: AdaptSettings) -> None:
+    """Settings that a solver would pass over are refused, not passed over."""
+    for name, solvers in LIMITED.items():
+        value, default = getattr(settings, name), AdaptSettings.__dataclass_fields__[name].default
+        left_out = value is default or (isinstance(value, (int, float, str)) and value == default)
+        if not left_out and solver not in solvers:
+            raise SettingsError(
+                f"solver={solver!r} has no use for {name}={value!r}. Use solver={solvers[0]!r}, or leave {name} out."
+            )
 
 
 def _holding(model: DecomposedDynamics, given: Context) -> DecomposedDynamics:
@@ -100,8 +124,9 @@ def _holding(model: DecomposedDynamics, given: Context) -> DecomposedDynamics:
 
 
 @torch.no_grad()
-def _keep(model: DecomposedDynamics, support: Trajectories, start: Context) -> Fit:
+def _keep(model: DecomposedDynamics, support: Trajectories, start: Context, settings: AdaptSettings) -> Fit:
     """The contexts that the source gave, with their loss."""
+    del settings
     loss = model.loss_per_environment(support, start)
     if not bool(torch.isfinite(loss).all()):
         e = int((~torch.isfinite(loss)).nonzero()[0])
@@ -109,7 +134,25 @@ def _keep(model: DecomposedDynamics, support: Trajectories, start: Context) -> F
     return Fit(flatten(start), None, loss, torch.ones_like(loss, dtype=torch.bool), 0, [loss.tolist()])
 
 
-def _check(model: DecomposedDynamics, support: Trajectories) -> None:
+#: Each solver by its name.
+SOLVE: dict[str, Callable[[DecomposedDynamics, Trajectories, Context, AdaptSettings], Fit]] = {
+    "levenberg_marquardt": fit_small,
+    "gauss_newton": gauss_newton,
+    "gradient": gradient_descent,
+    "none": _keep,
+}
+#: Settings that only some solvers know, the first of which is offered.
+LIMITED = {
+    "prior": ("levenberg_marquardt", "gauss_newton", "gradient", "none"),
+    "initial": ("levenberg_marquardt", "gauss_newton", "gradient"),
+    "noise": ("levenberg_marquardt", "gauss_newton"),
+    "robust": ("levenberg_marquardt",),
+    "bounds": ("levenberg_marquardt",),
+    "starts": ("levenberg_marquardt",),
+}
+
+
+def _check(model: DecomposedDynamics, support: Trajectories, estimated: bool) -> None:
     require_trajectories(support, "adapt's support")
     shape = model.recipe.get("state_shape")
     if shape is not None and tuple(shape) != support.state_shape:
@@ -117,3 +160,9 @@ def _check(model: DecomposedDynamics, support: Trajectories) -> None:
             f"The model forecasts states (C, *X) = {tuple(shape)}, the support trajectories have {support.state_shape}."
         )
     require_frames(support, model.history, "support trajectories")
+    if estimated and model.history > 1:
+        raise SettingsError(
+            f"This model starts from {model.history} frames, and initial='estimated' finds one. Use initial='given' and start "
+            "the support where so many frames are observed."
+        )
+    check_observations(support, model.history, estimated)

@@ -33,6 +33,7 @@ class Adapted:
         parameters: true physical parameters ``(E, P)`` where the data carried them, for evaluation.
         info: solver, iterations, seconds, and per environment the loss and whether it converged.
         calibration: of the bands and the alarms, see :meth:`calibrated`; saved along.
+        initial: the states from which the support's trajectories start, ``(E, N, *S)``, where they were estimated.
     """
 
     model: DecomposedDynamics
@@ -41,6 +42,7 @@ class Adapted:
     parameters: Tensor | None = None
     info: dict[str, Any] = field(default_factory=dict)
     calibration: Calibration | None = None
+    initial: Tensor | None = None
 
     @torch.no_grad()
     def forecast(self, x0: Tensor, times: Tensor) -> Tensor:
@@ -182,7 +184,7 @@ class Adapted:
         """Save model and contexts to one safe file, whole or not at all."""
         tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
         tensors |= {f"context.{k}": v for k, v in self.contexts.items()}
-        for name in ("covariance", "parameters"):
+        for name in ("covariance", "parameters", "initial"):
             value = getattr(self, name)
             if value is not None:
                 tensors[name] = value
@@ -212,6 +214,7 @@ class Adapted:
             tensors.get("parameters"),
             description.get("info", {}),
             calibration=calibration,
+            initial=tensors.get("initial"),
         )
 
     def like(self) -> Tensor:

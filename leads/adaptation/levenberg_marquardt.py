@@ -1,9 +1,8 @@
 """Batched Levenberg-Marquardt for small contexts.
 
 Every environment has its own damping and accepts or rejects its own steps, so its result does not depend on what is
-fitted beside it. One iteration is ONE rollout: each environment appears 2 d + 1 times in the batch, with its trial
-context and with the trial moved a little to both sides along each of its d directions. Central differences in
-float64 are as exact as the fit needs and ten times cheaper than an eager forward-mode product through the rollout.
+fitted beside it. One iteration is one rollout (:meth:`leads.adaptation.problem.Problem.linearise`) and one small linear
+system (:mod:`leads.adaptation.step`).
 """
 
 from __future__ import annotations
@@ -13,119 +12,142 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from leads.adaptation.settings import AdaptSettings
-from leads.adapters import Context
-from leads.contexts.flat import flatten, unflatten
-from leads.dynamics import DecomposedDynamics
+from leads.adaptation.objective import Objective, Weighing
+from leads.adaptation.problem import Linear, Point, Problem
+from leads.adaptation.step import NOTHING, Normal, information, normal_equations, reduced_gradient, solve
 from leads.errors import DivergenceError
-from leads.trajectories.segments import Segments
 
-#: Step of the central differences, near the cube root of float64's precision.
-STEP = 1e-5
 LOW, HIGH = 1e-12, 1e12
+#: Damping from which on no step downhill is left at this precision.
+HOPELESS = 1e8
+Box = tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True)
-class Fit:
-    """Result of a solver: contexts ``(E, d)``, covariance ``(E, d, d)`` or ``None``, and per environment ``(E,)`` the
-    mean square error and whether it converged; ``losses`` has one row per iteration."""
+class Minimum:
+    """Where the solver stopped, one row for each start: the point, its linearisation and the quadratic there."""
 
-    contexts: Tensor
-    covariance: Tensor | None
-    loss: Tensor
+    point: Point
+    linear: Linear
+    weighing: Weighing
     converged: Tensor
     iterations: int
     losses: list[list[float]]
 
 
 @torch.no_grad()
-def levenberg_marquardt(model: DecomposedDynamics, data: Segments, start: Context, settings: AdaptSettings) -> Fit:
-    """Minimise each environment's mean square error over its context.
+def levenberg_marquardt(
+    problem: Problem,
+    objective: Objective,
+    start: Point,
+    iterations: int,
+    tolerance: float,
+    box: Box | None = None,
+) -> Minimum:
+    """Minimise each environment's objective.
 
-    Args:
-        model: in float64.
-        data: observations, float64.
-        start: starting contexts, stacked.
+    Steps that lead to values that are not finite are refused like those that lead uphill. With ``box``, values of the
+    context at a bound that the objective pushes outwards are held, and steps are cut at the bounds (projected steps;
+    Kanzow, Yamashita and Fukushima 2004, "Levenberg-Marquardt methods with strong local convergence properties for
+    solving nonlinear equations with convex constraints").
+
+    An environment has converged where a full Gauss-Newton step promises less than ``tolerance`` of the cost, where steps
+    with little damping gain less, or where no step downhill is left at this precision; it has not where the iterations ran
+    out, or where every step left the finite numbers.
 
     Raises:
-        DivergenceError: the rollout from an environment's starting context is not finite.
+        DivergenceError: the rollout from all starting points of an environment is not finite.
     """
-    origin = flatten(start).double()
-    d = origin.shape[1]
-    count = data.count(data.target).expand(len(origin))
-    best = origin.clone()
-    residual, jacobian = _linearise(model, data, best, start)
-    bad = ~torch.isfinite(residual).all(1)
-    if bool(bad.any()):
+    best = start if box is None else Point(_into(start.contexts, box), start.initial)
+    linear = problem.linearise(best)
+    alive = _alive(linear, problem.copies)
+    weighing = objective.weigh(linear.residual)
+    cost = torch.where(alive, objective.cost(linear.residual, best.contexts, weighing), torch.inf)
+    damping = torch.full_like(cost, 1e-3)
+    converged, stopped = torch.zeros_like(alive), ~alive
+    losses = [cost.tolist()]
+    for _ in range(iterations):
+        normal = equations(linear, objective, best, weighing)
+        held = None if box is None else _held(best.contexts, reduced_gradient(normal, damping), box)
+        step = solve(normal, damping, held)
+        # What a full Gauss-Newton step promises: once it is nothing, no damping will find more.
+        full = solve(normal, torch.full_like(damping, NOTHING), held)
+        converged |= ~stopped & (full.promised <= tolerance * cost)
+        stopped |= converged
+        if bool(stopped.all()):
+            break
+        trial = best.moved(step.contexts, step.initial)
+        if box is not None:
+            trial = Point(_into(trial.contexts, box), trial.initial)
+        trial = trial.where(stopped, best)
+        there = _linearise_moving(problem, trial, linear, ~stopped)
+        new_cost = objective.cost(there.residual, trial.contexts, weighing)
+        sound = torch.isfinite(new_cost) & there.finite()
+        better = sound & (new_cost <= cost) & ~stopped
+        # A damped step is a short one, so it gains little far from a minimum too.
+        gain = (cost - new_cost) / cost.clamp_min(1e-300) * (1 + damping)
+        best, linear = best.where(better, trial), linear.where(better, there)
+        cost = torch.where(better, new_cost, cost)
+        converged |= (better & (gain < tolerance)) | (~better & sound & ~stopped & (damping >= HOPELESS))
+        stopped |= converged | (~sound & (damping >= HOPELESS))
+        damping = torch.where(better, damping / 10, damping * 10).clamp(LOW, HIGH)
+        if objective.changes:
+            weighing = objective.weigh(linear.residual)
+            cost = torch.where(alive, objective.cost(linear.residual, best.contexts, weighing), torch.inf)
+        losses.append(cost.tolist())
+    return Minimum(best, linear, objective.weigh(linear.residual), converged, len(losses) - 1, losses)
+
+
+def equations(linear: Linear, objective: Objective, point: Point, weighing: Weighing) -> Normal:
+    """The normal equations of the quadratic at ``point``."""
+    normal = normal_equations(linear, weighing.weights, objective.count)
+    if objective.prior is None:
+        return normal
+    weight = objective.prior_weight(weighing.variance)[:, None]
+    prior = objective.prior
+    return normal.plus(weight[..., None] * prior.precision, weight * prior.pull(point.contexts))
+
+
+@torch.no_grad()
+def covariance(objective: Objective, minimum: Minimum) -> Tensor:
+    """Of the contexts at a minimum, first states left free, shape ``(E, d, d)``.
+
+    ``(J^T J / v + P)^+``, J with the first states eliminated: v is 1 where the noise is known, and the variance of the
+    residuals on their remaining degrees of freedom where it is not (for robust losses, see
+    :func:`leads.adaptation.robust.variance_factor`); P is the prior's precision.
+    """
+    count = objective.count[:, None, None]
+    spread = objective.spread(minimum.linear.residual, minimum.weighing)[:, None, None]
+    inverse = information(normal_equations(minimum.linear, None, objective.count)) * count / spread
+    if objective.prior is not None:
+        prior = objective.prior.precision
+        inverse = inverse + (prior if objective.prior.absolute else prior * count / spread)
+    return torch.linalg.pinv(inverse, hermitian=True)
+
+
+def _linearise_moving(problem: Problem, trial: Point, last: Linear, moving: Tensor) -> Linear:
+    """The linearisation at ``trial``; once half of all rows stand still, only the others are computed."""
+    index = moving.nonzero()[:, 0]
+    if 2 * len(index) > len(moving):
+        return problem.linearise(trial)
+    return last.with_rows(index, problem.rows(index).linearise(trial.rows(index)))
+
+
+def _alive(linear: Linear, copies: int) -> Tensor:
+    """Rows that start from finite values; every environment needs one."""
+    alive = torch.isfinite(linear.residual).flatten(1).all(1)
+    some = alive.unflatten(0, (-1, copies)).any(1)
+    if not bool(some.all()):
         raise DivergenceError(
-            f"The rollout of new environment {int(bad.nonzero()[0])} from its starting context is not finite, so there "
+            f"The rollout of new environment {int((~some).nonzero()[0])} from its starting context is not finite, so there "
             "is nothing to improve on. Check the data's scale and units, shorten the trajectory, or train longer."
         )
-    cost = _cost(residual, best - origin, settings.prior, count)
-    damping = torch.full_like(cost, 1e-3)
-    converged = torch.zeros_like(cost, dtype=torch.bool)
-    losses = [cost.tolist()]
-    for _ in range(settings.iterations):
-        hessian, gradient = _normal(jacobian, residual, best - origin, settings.prior, count)
-        scale = hessian.diagonal(dim1=1, dim2=2).clamp_min(1e-12)
-        step = torch.linalg.solve(hessian + torch.diag_embed(damping[:, None] * scale), -gradient)
-        # What a full Gauss-Newton step promises: once it is nothing, no damping will find more.
-        full = torch.linalg.solve(hessian + torch.diag_embed(1e-12 * scale), -gradient)
-        converged |= -(full * gradient).sum(1) <= settings.tolerance * cost
-        if bool(converged.all()):
-            break
-        step = torch.where(converged[:, None], torch.zeros_like(step), step)
-        trial = best + step
-        new_residual, new_jacobian = _linearise(model, data, trial, start)
-        new_cost = _cost(new_residual, trial - origin, settings.prior, count)
-        sound = torch.isfinite(new_cost) & torch.isfinite(new_jacobian).flatten(1).all(1)
-        better = sound & (new_cost <= cost) & ~converged
-        decrease = torch.where(better, (cost - new_cost) / cost.clamp_min(1e-300), torch.zeros_like(cost))
-        best = torch.where(better[:, None], trial, best)
-        residual = torch.where(better[:, None], new_residual, residual)
-        jacobian = torch.where(better[:, None, None], new_jacobian, jacobian)
-        cost = torch.where(better, new_cost, cost)
-        # A hopeless damping means that no downhill step is left at this precision: a minimum as well.
-        converged |= (better & (decrease < settings.tolerance)) | (damping >= 1e8)
-        damping = torch.where(better, damping / 10, damping * 10).clamp(LOW, HIGH)
-        losses.append(cost.tolist())
-    covariance = _covariance(jacobian, residual, count, d)
-    return Fit(best, covariance, residual.square().sum(1) / count, converged, len(losses) - 1, losses)
+    return alive & linear.finite()
 
 
-def _linearise(model: DecomposedDynamics, data: Segments, contexts: Tensor, like: Context) -> tuple[Tensor, Tensor]:
-    """Residuals ``(E, M)`` and their Jacobian ``(E, M, d)`` at ``contexts`` ``(E, d)``, from one stacked rollout."""
-    e, d = contexts.shape
-    h = STEP * contexts.abs().clamp_min(1.0)
-    moves = torch.diag_embed(h)  # (E, d, d): one row per direction
-    stacked = torch.cat([contexts[:, None], contexts[:, None] + moves, contexts[:, None] - moves], 1)
-    copies = 2 * d + 1
-
-    def repeat(x: Tensor) -> Tensor:
-        return x.repeat_interleave(copies, 0) if (x.shape[0] == e and e > 1) or x.shape[0] == 1 == e else x
-
-    observed = None if data.observed is None else repeat(data.observed.expand(e, *data.observed.shape[1:]))
-    many = Segments(repeat(data.initial), repeat(data.target), data.times, observed)
-    r = model.residuals(many, unflatten(stacked.flatten(0, 1), like)).reshape(e, copies, -1)
-    jacobian = (r[:, 1 : d + 1] - r[:, d + 1 :]) / (2 * h[:, :, None])
-    return r[:, 0], jacobian.mT
+def _into(contexts: Tensor, box: Box) -> Tensor:
+    return torch.minimum(torch.maximum(contexts, box[0]), box[1])
 
 
-def _cost(residual: Tensor, shift: Tensor, prior: float, count: Tensor) -> Tensor:
-    return residual.square().sum(1) / count + prior * shift.square().sum(1)
-
-
-def _normal(jacobian: Tensor, residual: Tensor, shift: Tensor, prior: float, count: Tensor) -> tuple[Tensor, Tensor]:
-    """Gauss-Newton matrix ``(E, d, d)`` and half gradient ``(E, d)`` of the cost."""
-    n = count[:, None]
-    eye = torch.eye(shift.shape[1], dtype=shift.dtype, device=shift.device)
-    hessian = jacobian.mT @ jacobian / n[:, None] + prior * eye
-    gradient = (jacobian.mT @ residual[:, :, None])[:, :, 0] / n + prior * shift
-    return hessian, gradient
-
-
-def _covariance(jacobian: Tensor, residual: Tensor, count: Tensor, d: int) -> Tensor:
-    """``sigma^2 (J^T J)^+`` with the residual variance on the remaining degrees of freedom, shape ``(E, d, d)``."""
-    freedom = (count - d).clamp_min(1)
-    variance = residual.square().sum(1) / freedom
-    return variance[:, None, None] * torch.linalg.pinv(jacobian.mT @ jacobian, hermitian=True)
+def _held(contexts: Tensor, gradient: Tensor, box: Box) -> Tensor:
+    return ((contexts <= box[0]) & (gradient > 0)) | ((contexts >= box[1]) & (gradient < 0))

@@ -4,6 +4,7 @@ from leads.trajectories.dataset import from_xarray
 from leads.trajectories.files import from_arrays, load, save, to_xarray
 from leads.trajectories.formats import read, write
 from leads.trajectories.generate import DataSplits, generate, simulate
+from leads.trajectories.observations import from_observations
 from leads.trajectories.stream import fresh_environments, stream, stream_sets
 from leads.trajectories.trajectories import Trajectories
 
@@ -12,6 +13,7 @@ __all__ = [
     "Trajectories",
     "fresh_environments",
     "from_arrays",
+    "from_observations",
     "from_xarray",
     "generate",
     "load",

@@ -1,0 +1,108 @@
+"""Matrix-free Gauss-Newton against direct solves, forward-mode derivatives, Levenberg-Marquardt and Adam."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from damped_oscillator import observe, oscillator
+
+import leads
+from leads.adaptation.conjugate_gradients import conjugate_gradients
+from leads.adaptation.gauss_newton import Penalty, Unknowns, _Solver
+from leads.adaptation.objective import Objective
+from leads.adaptation.problem import Problem
+from leads.environments import EnvironmentFamily
+from leads.errors import DivergenceError, SettingsError
+from leads.trajectories import DataSplits
+
+MODEL = oscillator()
+TRUTH = torch.tensor([[1.3, 0.15], [2.2, 0.25]], dtype=torch.float64)
+X0 = torch.tensor([[[1.0, 0.0], [0.3, -1.0]], [[0.5, 0.5], [1.0, 1.0]]], dtype=torch.float64)
+
+
+def test_conjugate_gradients() -> None:
+    """Against direct solves; the promised decrease is that of the quadratic."""
+    generator = torch.Generator().manual_seed(0)
+    root = torch.randn(3, 6, 6, generator=generator, dtype=torch.float64)
+    a, g = root @ root.mT, torch.randn(3, 6, generator=generator, dtype=torch.float64)
+    shift = torch.tensor([0.1, 1.0, 10.0], dtype=torch.float64)
+    product = lambda v: torch.einsum("eij,ej->ei", a, v)
+    x, promised = conjugate_gradients(product, g, shift, most=30, relative=1e-10)
+    damped = a + torch.diag_embed(shift[:, None].expand(3, 6))
+    torch.testing.assert_close(x, torch.linalg.solve(damped, -g), rtol=1e-6, atol=1e-8)
+    torch.testing.assert_close(promised, -2 * (g * x).sum(1) - (x * product(x)).sum(1))
+    few, less = conjugate_gradients(product, g, shift, most=2)
+    assert bool((less <= promised + 1e-12).all())
+    assert bool(torch.isfinite(few).all())
+    concave, _ = conjugate_gradients(lambda v: -v, g, torch.zeros(3, dtype=torch.float64))
+    assert float(concave.abs().max()) == 0
+
+
+def test_products_equal_forward_mode() -> None:
+    data = observe(TRUTH, X0)
+    start = {"code": TRUTH + 0.2}
+    problem = Problem(MODEL, data, start, estimated=True)
+    solver = _Solver(problem, Objective(problem, 2, None), Penalty(MODEL, data, start), 2)
+    u = Unknowns(problem, 2).pack(problem.start(start["code"]))
+    v = torch.randn(u.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    expected = torch.func.jvp(solver.residual, (u,), (v,))[1]
+    torch.testing.assert_close(solver.along(u, v), expected.detach(), rtol=1e-6, atol=1e-8)
+    again = Unknowns(problem, 2).point(u)
+    torch.testing.assert_close(again.initial, X0)
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"noise": [0.05, 0.2]}, {"prior": "seen"}, {"prior": 0.1}, {"initial": "estimated"}]
+)
+def test_the_minimum_of_levenberg_marquardt(settings: dict[str, object]) -> None:
+    data = observe(TRUTH, X0, noise=0.05).select(frames=slice(0, 11))
+    fast = leads.adapt(MODEL, data, **settings)
+    free = leads.adapt(MODEL, data, solver="gauss_newton", **settings)
+    assert free.info["converged"] == [True, True]
+    torch.testing.assert_close(free.contexts["code"], fast.contexts["code"], rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(torch.tensor(free.info["loss"]), torch.tensor(fast.info["loss"]), rtol=3e-4, atol=0)
+    if fast.initial is not None:
+        torch.testing.assert_close(free.initial, fast.initial, rtol=1e-3, atol=1e-3)
+
+
+def test_lower_than_adam_on_networks_of_their_own(data: DataSplits) -> None:
+    """LEADS: the context is a whole network, and the objective holds its penalty."""
+    support = data.adapt.select(environments=[0, 1], frames=slice(0, 6))
+    model = leads.build("leads", data.train, backbone_settings={"width": 8, "depth": 2})
+    leads.fit(model, data.train, steps=40, lr=1e-2, validate_every=10**6)
+    ours = leads.adapt(model, support, solver="gauss_newton", iterations=15)
+    adam = leads.adapt(model, support, solver="gradient", steps=100, lr=1e-2)
+
+    def objective(adapted: leads.Adapted) -> torch.Tensor:
+        penalty = model.adaptation_penalty(adapted.contexts, support).detach()
+        assert bool((penalty > 0).all())
+        return torch.tensor(adapted.info["loss"]) + penalty
+
+    assert bool((objective(ours) < objective(adam)).all())
+    assert torch.allclose(objective(ours).double(), torch.tensor(ours.info["losses"][-1]).double(), rtol=1e-3)
+    assert all(b <= a for a, b in zip(ours.info["losses"][:-1], ours.info["losses"][1:], strict=True))
+
+
+def test_first_states_of_a_field(diffusion: EnvironmentFamily) -> None:
+    """Half of the cells of noisy fields unobserved in the first frame: no matrix of 8 values a state is formed."""
+    data = leads.generate(diffusion, cache=False)
+    model = leads.build("coda", data.train, backbone="conv", backbone_settings={"width": 4, "depth": 2})
+    leads.fit(model, data.train, steps=60, lr=1e-2, validate_every=10**6)
+    mask = torch.ones_like(data.adapt.states, dtype=torch.bool)
+    mask[..., 0, :, ::2] = False
+    support = replace(data.adapt, states=data.adapt.states.where(mask, torch.nan), mask=mask)
+    direct = leads.adapt(model, support, initial="estimated", iterations=100)
+    free = leads.adapt(model, support, initial="estimated", solver="gauss_newton", small=2, iterations=100)
+    assert free.initial is not None
+    assert free.initial.shape == (1, 1, 1, 8)
+    torch.testing.assert_close(torch.tensor(free.info["loss"]), torch.tensor(direct.info["loss"]), rtol=2e-2, atol=1e-9)
+
+
+def test_refusals() -> None:
+    data = observe(TRUTH, X0)
+    with pytest.raises(SettingsError, match="no use for bounds"):
+        leads.adapt(MODEL, data, solver="gauss_newton", bounds=(0.0, 1.0))
+    with pytest.raises(DivergenceError, match="new environment 0"):
+        leads.adapt(MODEL, replace(data, states=data.states * 1e200), solver="gauss_newton", noise=1e-200)
