@@ -2,6 +2,18 @@
 
 from leads.adaptation.adapt import adapt
 from leads.adaptation.adapted import Adapted, trained
+from leads.adaptation.meaning import Estimate, ParameterMap, parameter_map
+from leads.adaptation.sensitivity import context_sensitivity, parameter_sensitivity
 from leads.adaptation.settings import AdaptSettings
 
-__all__ = ["AdaptSettings", "Adapted", "adapt", "trained"]
+__all__ = [
+    "AdaptSettings",
+    "Adapted",
+    "Estimate",
+    "ParameterMap",
+    "adapt",
+    "context_sensitivity",
+    "parameter_map",
+    "parameter_sensitivity",
+    "trained",
+]
