@@ -4,7 +4,8 @@
 
 Trains a model on the 9 seen environments, fits maps from contexts to parameters on those alone, and on contexts adapted
 to 100 simulated environments, and reads the parameters of the 4 unseen environments and of 200 fresh ones, inside the
-seen range and outside it. Starts of the 200 share nothing with those that a map was fitted on. Also the derivative of
+seen range and outside it. Starts of the 200 share nothing with those that a map was fitted on. Error bars are given as the
+map has them, and calibrated on validation trajectories of the seen environments, adapted to one by one. Also the derivative of
 the forecast in each parameter against that of the equations. Writes benchmarks/results/adaptation_meaning.json; about
 two minutes.
 """
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +29,9 @@ TRAINING = {"steps": 3000, "average": 0.998}
 FRESH, SIMULATED = 200, 100
 
 
-def score(parameters: ParameterMap, adapted: leads.Adapted) -> dict[str, Any]:
+def score(parameters: ParameterMap, calibrated: ParameterMap, adapted: leads.Adapted) -> dict[str, Any]:
     """Relative errors of every parameter, and the share of truths within the 90 % error bars."""
-    estimate = parameters.predict(adapted)
+    estimate, honest = parameters.predict(adapted), calibrated.predict(adapted)
     assert adapted.parameters is not None
     truth = adapted.parameters[:, parameters.columns].double()
     error = (estimate.values - truth).abs()
@@ -40,6 +42,7 @@ def score(parameters: ParameterMap, adapted: leads.Adapted) -> dict[str, Any]:
         "relative_error_90_percent": float(relative.quantile(0.9)),
         "largest_relative_error": float(relative.max()),
         "coverage_of_90_percent_bars": float((error <= 1.6449 * estimate.std).double().mean()),
+        "coverage_calibrated": float((error <= 1.6449 * honest.std).double().mean()),
     }
 
 
@@ -72,12 +75,17 @@ def main() -> None:
         "200 fresh inside": leads.adapt(model, simulated(family, family.sample(FRESH, "inside", 1), seed=10_000)),
         "200 fresh outside": leads.adapt(model, simulated(family, family.sample(FRESH, "outside", 2), seed=20_000)),
     }
+    alone = replace(
+        data.valid.unlabelled(), parameters=data.train.parameters.repeat_interleave(data.valid.n_trajectories, 0)
+    )
+    valid = leads.adapt(model, alone)
     sources = {"seen": "seen", f"{SIMULATED} simulated": family.sample(SIMULATED, "inside", 3)}
     results = []
     for name, fit_on in sources.items():
         for kind in ("linear", "quadratic", "gaussian_process", "auto"):
             found = parameter_map(model, fit_on, family=family, kind=kind, seed=30_000)
-            scores = {label: score(found, adapted) for label, adapted in environments.items()}
+            calibrated = found.calibrated(valid)
+            scores = {label: score(found, calibrated, adapted) for label, adapted in environments.items()}
             results.append(
                 {
                     "fit_on": name,
@@ -91,7 +99,8 @@ def main() -> None:
                 }
             )
             line = "; ".join(
-                f"{label}: {s['median_relative_error']:.3%}, bars {s['coverage_of_90_percent_bars']:.0%}"
+                f"{label}: {s['median_relative_error']:.3%}, bars {s['coverage_of_90_percent_bars']:.0%}, "
+                f"calibrated {s['coverage_calibrated']:.0%}"
                 for label, s in scores.items()
             )
             print(f"{name:14s} {kind:17s} ({found.kind}) {line}", flush=True)

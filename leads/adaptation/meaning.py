@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -84,7 +85,8 @@ class ParameterMap:
         kind, directions: what was chosen.
         errors: root mean square error of environments left out, one per parameter ``(P,)``.
         candidates: the relative error of every candidate ``(kind, k)``, what the choice was made by.
-        specs: of the parameters that vary.
+        specs: of the parameters that vary; ``columns`` are their places among all.
+        extra: variance added to every estimate, ``(P,)``: see :meth:`calibrated`.
 
     Raises:
         ShapeError, DataError: values that do not match, are not finite, are too few, or no parameter that varies.
@@ -120,6 +122,7 @@ class ParameterMap:
         self.kind, self.directions = min(self.candidates, key=lambda key: self.candidates[key])
         self._map = fitted[self.kind, self.directions]
         self.errors = torch.from_numpy(np.sqrt((self._map.left_out**2).mean(0)))
+        self.extra = torch.zeros(len(varying), dtype=torch.float64)
 
     @classmethod
     def from_adapted(cls, adapted: Adapted, specs: Sequence[Parameter] = (), kind: str = "auto") -> ParameterMap:
@@ -135,6 +138,26 @@ class ParameterMap:
             )
         return cls(flatten(free_contexts(adapted.model, adapted.contexts)), adapted.parameters, specs, kind)
 
+    def calibrated(self, adapted: Adapted) -> ParameterMap:
+        """The same map with error bars as wide as its errors in adapted environments of known parameters.
+
+        Contexts of training are averages over long records; those adapted to one trajectory also carry the model's own
+        error there, which neither the map's residuals nor the context's covariance know. The mean by which squared
+        errors exceed the variances promised is added to each parameter's variance. Validation trajectories of the seen
+        environments, adapted to one by one (:meth:`leads.Trajectories.unlabelled`), serve for it.
+
+        Raises:
+            DataError: no true parameters.
+        """
+        if adapted.parameters is None:
+            raise DataError("Error bars are calibrated on environments with true parameters; these carry none.")
+        promised = self.predict(adapted)
+        error = promised.values - adapted.parameters[:, self.columns].cpu().double()
+        twin = copy.copy(self)
+        excess = (error.square() - promised.std.square()).mean(0)
+        twin.extra = (self.extra + excess).clamp_min(0.0)
+        return twin
+
     def predict(self, adapted: Adapted) -> Estimate:
         """The parameters of adapted environments.
 
@@ -147,7 +170,7 @@ class ParameterMap:
         """The same for flattened contexts ``(E, d)`` and their covariance ``(E, d, d)``."""
         z = self._coordinates(contexts)
         mean, variance = self._map.predict(z)
-        total = torch.diag_embed(torch.from_numpy(variance))
+        total = torch.diag_embed(torch.from_numpy(variance) + self.extra)
         if covariance is not None:
             a = self.jacobian(contexts)
             total = total + a @ covariance.detach().cpu().double() @ a.mT
