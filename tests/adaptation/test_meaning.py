@@ -120,7 +120,7 @@ def test_error_bars_are_calibrated(lotka: EnvironmentFamily, physical: Decompose
     shaken = {"physics": exact.contexts["physics"] + 0.05 * normal(40, 2, seed=1)}
     blurred = leads.Adapted(physical, shaken, None, values)
     before, after = found.predict(blurred), found.calibrated(blurred).predict(blurred)
-    score = lambda e: float(((e.values - values[:, [1, 3]]) / e.std).square().mean())  # noqa: E731
+    score = lambda e: float(((e.values - values[:, [1, 3]]) / e.std).square().mean())
     assert score(before) > 2
     assert 0.9 < score(after) < 1.1
 
