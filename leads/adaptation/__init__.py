@@ -4,7 +4,7 @@ from leads.adaptation.adapt import adapt
 from leads.adaptation.adapted import Adapted, trained
 from leads.adaptation.drift import DriftMonitor
 from leads.adaptation.meaning import Estimate, ParameterMap, parameter_map
-from leads.adaptation.online import OnlineAdapter
+from leads.adaptation.online import OnlineAdapter, frame_error
 from leads.adaptation.sensitivity import context_sensitivity, parameter_sensitivity
 from leads.adaptation.settings import AdaptSettings
 
@@ -17,6 +17,7 @@ __all__ = [
     "ParameterMap",
     "adapt",
     "context_sensitivity",
+    "frame_error",
     "parameter_map",
     "parameter_sensitivity",
     "trained",

@@ -16,6 +16,7 @@ from leads.contexts.flat import unflatten
 from leads.errors import DataError, DivergenceError, SettingsError, ShapeError
 from leads.integrators import check_times
 from leads.trajectories import Trajectories
+from leads.trajectories.segments import windows
 from leads.trajectories.trajectories import require_frames, require_trajectories
 
 
@@ -62,7 +63,12 @@ class OnlineAdapter:
         estimate_start: whether first frames are noisy like all others, and estimated along with the contexts; else they
             are taken as exact, as :func:`leads.adapt` does. It adds N C X directions to the d of the context.
         forgetting: factor per frame by which older observations lose weight, in (0, 1]: 0.95 remembers about 20 frames.
-            With it, parameters may drift and a model's own errors do not add up over a long record.
+            With it, parameters may drift.
+        model_error: standard deviation of the error that the model itself adds to the state from one frame to the next
+            (:func:`frame_error` measures it on training data). Without it a learned model is taken as exact, and over a
+            record longer than those that it was trained on its errors pass for changes. It needs ``noise`` and
+            ``estimate_start``. Frames are then taken one at a time, also those of the support: from the adapted contexts,
+            known as well as one mean frame would tell them.
         iterations, tolerance: of the Gauss-Newton steps: how many at most, and the relative decrease that ends them.
 
     Raises:
@@ -71,7 +77,7 @@ class OnlineAdapter:
         DivergenceError: a rollout that is not finite.
 
     Source: recursive least squares in information form, e.g. Kailath, Sayed and Hassibi (2000), Linear Estimation,
-    section 9; the relinearised step is the iterated Kalman filter's, Bell and Cathey (1993), IEEE TAC 38.
+    section 9; model errors as in the Kalman filter's prediction; the relinearised step is the iterated Kalman filter's, Bell and Cathey (1993), IEEE TAC 38.
     """
 
     def __init__(
@@ -82,6 +88,7 @@ class OnlineAdapter:
         noise: float | None = None,
         estimate_start: bool = False,
         forgetting: float = 1.0,
+        model_error: float = 0.0,
         iterations: int = 5,
         tolerance: float = 1e-10,
     ) -> None:
@@ -90,6 +97,13 @@ class OnlineAdapter:
                 "forgetting lies in (0, 1], iterations is at least 1, noise and tolerance are not negative; got "
                 f"forgetting={forgetting}, iterations={iterations}, noise={noise}, tolerance={tolerance}."
             )
+        if model_error < 0 or (model_error and (noise is None or not estimate_start or adapted.model.history > 1)):
+            raise SettingsError(
+                "model_error is not negative, and goes with noise, estimate_start=True and a model of one frame; got "
+                f"model_error={model_error}, noise={noise}, estimate_start={estimate_start}, "
+                f"history={adapted.model.history}."
+            )
+        self.model_error = model_error
         self.model, self.noise, self.forgetting = adapted.model, noise, forgetting
         self.estimate_start, self.iterations, self.tolerance = estimate_start, iterations, tolerance
         self._adapted, self._tangents = adapted, Tangents(adapted.model, adapted.contexts)
@@ -98,7 +112,12 @@ class OnlineAdapter:
         self._belief = Quadratic(self._flat.new_zeros(e, d, d), self._flat.new_zeros(e), self._flat.new_zeros(e))
         self._free = d
         self.innovation: Innovation | None = None
-        self.update(support, fresh=True)
+        self._check(support, True)
+        self._absorb(support, True)
+        if self.model_error:
+            part = 1 / (len(support.times) - 1)
+            self._belief = self._belief.marginal(d).faded(part)
+            self.update(support, fresh=True)
         self.innovation = None
 
     @property
@@ -149,8 +168,22 @@ class OnlineAdapter:
             ShapeError, DataError: other environments or states, or times that do not follow.
             DivergenceError: a rollout that is not finite.
         """
-        began = time.perf_counter()
         self._check(more, fresh)
+        if not self.model_error:
+            return self._absorb(more, fresh)
+        kept = dict(vars(self))
+        try:
+            for k in range(fresh, len(more.times)):
+                begins = fresh and k == 1
+                self._absorb(more.select(frames=slice(k - begins, k + 1)), begins)
+        except DivergenceError:
+            vars(self).update(kept)
+            raise
+        return self._adapted
+
+    def _absorb(self, more: Trajectories, fresh: bool) -> Adapted:
+        """Take in all these observations at once."""
+        began = time.perf_counter()
         history = self.model.history
         belief, start, slopes, times = self._begin(more, fresh)
         skip = history if fresh else 0
@@ -188,6 +221,8 @@ class OnlineAdapter:
         self._belief = prior.joined(delta, residual, jacobian, count)
         self._flat = self._flat + delta[:, :d]
         self._tail, self._slopes = tail
+        if self.model_error:
+            self._shake()
         self._time, self.innovation = float(more.times[-1]), innovation
         loss = residual.square().sum(1) / count.clamp_min(1)
         info = {
@@ -200,6 +235,12 @@ class OnlineAdapter:
         self._adapted = self._as_adapted(info)
         return self._adapted
 
+    def _shake(self) -> None:
+        """Add the model's error over one frame to the present state."""
+        variance, _ = self._variance(self._belief)
+        self._belief = self._belief.carried(self._slopes.flatten(2), self._free, self.model_error**2 / variance)
+        self._slopes = self._unit(self._tail)
+
     def _begin(self, more: Trajectories, fresh: bool) -> tuple[Quadratic, Tensor, Tensor | None, Tensor]:
         """What is known before the update, the start of the rollout, its derivatives ``(E, m, ...)``, and the times."""
         if not fresh:
@@ -210,9 +251,13 @@ class OnlineAdapter:
         belief = self._belief.marginal(self._free)
         if not self.estimate_start:
             return belief, start, None, times
+        return belief.extended(start[0].numel()), start, self._unit(start), times
+
+    def _unit(self, start: Tensor) -> Tensor:
+        """Derivatives ``(E, m, ...)`` of a start in the context, none, and in its own q values."""
         q = start[0].numel()
-        slopes = torch.cat([start.new_zeros(self._free, q), torch.eye(q, dtype=start.dtype, device=start.device)])
-        return belief.extended(q), start, slopes.reshape(1, -1, *start.shape[1:]).expand(len(start), -1, *start.shape[1:]), times  # fmt: skip
+        rows = torch.cat([start.new_zeros(self._free, q), torch.eye(q, dtype=start.dtype, device=start.device)])
+        return rows.reshape(1, -1, *start.shape[1:]).expand(len(start), -1, *start.shape[1:])
 
     def _tail_of(self, before: Tensor | None, after: Tensor, axis: int) -> Tensor:
         """The frames from which a forecast goes on; ``after`` starts with the last frame of ``before``."""
@@ -273,3 +318,19 @@ class OnlineAdapter:
                 f"Observations need shape (E, N, T, C, *X) with (E, N, C, *X) = {expected}, got "
                 f"{tuple(more.states.shape)}. Other trajectories of these environments come with fresh=True."
             )
+
+
+@torch.no_grad()
+def frame_error(adapted: Adapted, data: Trajectories) -> float:
+    """Root mean square error of forecasts from each frame to the next: a model's own error where data are free of noise.
+
+    A record that visits states that the training data did not is forecast worse than they are: measure on data of the
+    kind to come, for instance on a calm stretch.
+
+    Args:
+        adapted: for instance the seen environments, :func:`leads.trained`.
+        data: trajectories of the same environments.
+    """
+    cut = windows(data.to(adapted._like().device, adapted._like().dtype), 1, adapted.model.history)
+    error = adapted.model.residuals(cut, adapted.contexts)
+    return float((error.square().flatten(1).sum(1) / cut.count(error)).mean().sqrt())

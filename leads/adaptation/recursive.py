@@ -56,6 +56,25 @@ class Quadratic:
         wide[:, range(d, d + q), range(d, d + q)] = 1.0
         return replace(self, information=wide)
 
+    def carried(self, slopes: Tensor, d: int, noise: Tensor) -> Quadratic:
+        """In the context and the present state, in place of the context and the start, with noise added to that state.
+
+        Args:
+            slopes: derivatives of the present state in all directions, ``(E, m, q)``, q = m - d.
+            d: directions of the context.
+            noise: variance added to every value of the present state, in units of the noise variance, ``(E,)``.
+        """
+        e, m = self.information.shape[:2]
+        back = torch.linalg.inv(slopes[:, d:].mT)
+        turn = torch.eye(m, dtype=slopes.dtype, device=slopes.device).repeat(e, 1, 1)
+        turn[:, d:, :d] = -back @ slopes[:, :d].mT
+        turn[:, d:, d:] = back
+        now = turn.mT @ self.information @ turn
+        # (Lambda^-1 + B Q B')^-1 by the matrix inversion lemma: directions not known yet need no inverse.
+        q = noise[:, None, None] * torch.eye(m - d, dtype=slopes.dtype, device=slopes.device)
+        inner = torch.linalg.solve(torch.eye(m - d, dtype=slopes.dtype, device=slopes.device) + q @ now[:, d:, d:], q)
+        return replace(self, information=now - now[:, :, d:] @ inner @ now[:, d:])
+
     def joined(self, delta: Tensor, residual: Tensor, jacobian: Tensor, count: Tensor) -> Quadratic:
         """With new observations, linearised at ``delta`` ``(E, m)``, which is the new minimum."""
         pulled = torch.einsum("ei,eij,ej->e", delta, self.information, delta)

@@ -44,7 +44,7 @@ class ObservationCurve:
         ax = axes[0][0]
         for e in range(self.errors.shape[1]):
             ax.plot(self.frames, self.errors[:, e], color=COLOURS[0], lw=0.8, alpha=0.35)
-        ax.plot(self.frames, self.errors.median(1).values, "o-", color=COLOURS[0], lw=2, ms=4, label="median")
+        ax.plot(self.frames, self.errors.quantile(0.5, dim=1), "o-", color=COLOURS[0], lw=2, ms=4, label="median")
         if max(self.trajectories) > 1:
             ax.axvline(self.length, color="grey", ls="--", lw=0.8)
             ax.text(

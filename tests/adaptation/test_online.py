@@ -14,7 +14,8 @@ from torch import Tensor
 
 import leads
 from leads.adaptation.drift import DriftMonitor, cusum_limit, score
-from leads.adaptation.online import Innovation, OnlineAdapter
+from leads.adaptation.online import Innovation, OnlineAdapter, frame_error
+from leads.adaptation.recursive import Quadratic
 from leads.adapters import Adapter, Context
 from leads.contexts import Table
 from leads.dynamics import DecomposedDynamics
@@ -240,6 +241,58 @@ def test_a_jump_is_flagged_within_a_few_frames_and_nothing_else_is() -> None:
     assert float((moved.began - 0.5 * 40).abs().nanmedian()) <= 0.5
 
 
+def test_errors_of_the_model_are_added_as_a_kalman_filter_does() -> None:
+    generator = torch.Generator().manual_seed(0)
+    root, g = (torch.randn(2, 5, n, dtype=torch.float64, generator=generator) for n in (5, 3))
+    information = root @ root.mT
+    noise = torch.tensor([0.3, 2.0], dtype=torch.float64)
+    found = Quadratic(information, noise, noise).carried(g, 2, noise).information
+    step = torch.cat([torch.eye(5, dtype=torch.float64)[:2].expand(2, 2, 5), g.mT], 1)
+    covariance = step @ torch.linalg.inv(information) @ step.mT
+    covariance[:, 2:, 2:] += noise[:, None, None] * torch.eye(3, dtype=torch.float64)
+    torch.testing.assert_close(found, torch.linalg.inv(covariance))
+
+
+def test_a_model_that_errs_raises_no_alarm_where_its_error_is_told() -> None:
+    """States that are shaken by 0.03 between frames, observed with noise of 0.01."""
+    family = leads.make("lotka_volterra")
+    generator = torch.Generator().manual_seed(2)
+    shake = lambda s, like: s * torch.randn(like.shape, dtype=torch.float64, generator=generator)
+    p = torch.tensor([[0.5, 0.6, 0.5, 0.6]], dtype=torch.float64).expand(100, 4)
+    states = [torch.from_numpy(np.random.RandomState(5).uniform(1, 2, (100, 1, 2)))]
+    t = 0.5 * torch.arange(40, dtype=torch.float64)
+    for _ in t[1:]:
+        x = states[-1]
+        for _ in range(4):  # classical Runge-Kutta steps of 0.125
+            k1 = family.system.rhs(t[0], x, p[:, None])
+            k2 = family.system.rhs(t[0], x + k1 / 16, p[:, None])
+            k3 = family.system.rhs(t[0], x + k2 / 16, p[:, None])
+            k4 = family.system.rhs(t[0], x + k3 / 8, p[:, None])
+            x = x + (k1 + 2 * k2 + 2 * k3 + k4) / 48
+        states.append((x + shake(0.03, x)).clamp_min(0.05))
+    clean = torch.stack(states, 2)
+    support, more = frames(leads.Trajectories(clean + shake(0.01, clean), t), 20)
+    adapted = leads.adapt(physical(), support)
+    flagged = []
+    for error in (0.0, 0.03):
+        online = OnlineAdapter(adapted, support, noise=0.01, estimate_start=True, model_error=error)
+        watch = DriftMonitor(online, 0.01, frames=20)
+        watch.update(more)
+        flagged.append(int(watch.flagged.sum()))
+    assert flagged[0] > 90
+    assert flagged[1] < 5
+
+
+def test_frame_error_is_the_error_of_one_frame(coda: DecomposedDynamics, data: DataSplits) -> None:
+    seen = leads.trained(coda, data=data.train)
+    squares = []
+    for k in range(len(data.train.times) - 1):
+        forecast = seen.forecast(data.train.states[:, :, k], data.train.times[k : k + 2])[:, :, 1]
+        squares.append((forecast - data.train.states[:, :, k + 1]).square().mean((1, 2)))
+    expected = torch.stack(squares, 1).mean(1).mean().sqrt()
+    assert frame_error(seen, data.train) == pytest.approx(float(expected), rel=1e-4)
+
+
 def test_a_loose_rate_is_kept_too() -> None:
     """At 20 %, a hundred environments give 20 alarms, give or take twice 4."""
     assert 12 <= int(monitor(record(), rate=0.2).flagged.sum()) <= 28
@@ -274,6 +327,7 @@ def test_bad_input(data: DataSplits) -> None:
     for wrong, error, text in (
         (lambda: OnlineAdapter(adapted, support, forgetting=0.0), SettingsError, "forgetting"),
         (lambda: OnlineAdapter(adapted, support, noise=-1.0), SettingsError, "noise"),
+        (lambda: OnlineAdapter(adapted, support, model_error=0.1), SettingsError, "estimate_start"),
         (lambda: online.update(support), DataError, "in already"),
         (lambda: online.update(more.states), DataError, "Trajectories"),
         (lambda: online.update(more.select(environments=[0])), ShapeError, "1 environments"),
