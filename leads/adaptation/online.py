@@ -64,11 +64,11 @@ class OnlineAdapter:
             are taken as exact, as :func:`leads.adapt` does. It adds N C X directions to the d of the context.
         forgetting: factor per frame by which older observations lose weight, in (0, 1]: 0.95 remembers about 20 frames.
             With it, parameters may drift.
-        model_error: standard deviation of the error that the model itself adds to the state from one frame to the next
+        model_error: standard deviation of the error that the model itself adds to the state at every frame
             (:func:`frame_error` measures it on training data). Without it a learned model is taken as exact, and over a
             record longer than those that it was trained on its errors pass for changes. It needs ``noise`` and
             ``estimate_start``. Frames are then taken one at a time, also those of the support: from the adapted contexts,
-            known as well as one mean frame would tell them.
+            as if they were known a tenth as well as one mean frame tells.
         iterations, tolerance: of the Gauss-Newton steps: how many at most, and the relative decrease that ends them.
 
     Raises:
@@ -115,7 +115,7 @@ class OnlineAdapter:
         self._check(support, True)
         self._absorb(support, True)
         if self.model_error:
-            part = 1 / (len(support.times) - 1)
+            part = 0.1 / (len(support.times) - 1)
             self._belief = self._belief.marginal(d).faded(part)
             self.update(support, fresh=True)
         self.innovation = None
