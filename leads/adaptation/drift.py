@@ -116,7 +116,10 @@ class DriftMonitor:
         self._rose = self.time.clone()
 
     def update(self, more: Trajectories) -> Adapted:
-        """Take in frames that follow those seen so far; see :meth:`OnlineAdapter.update`."""
+        """Take in frames that follow those seen so far; see :meth:`OnlineAdapter.update`.
+
+        Where an error is raised, the frames before the one that caused it are in.
+        """
         require_trajectories(more, "update")
         for k in range(len(more.times)):
             self.online.update(more.select(frames=slice(k, k + 1)))

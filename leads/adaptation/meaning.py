@@ -206,7 +206,7 @@ class ParameterMap:
 
 def parameter_map(
     model: DecomposedDynamics,
-    fit_on: str | Tensor | Adapted = "seen",
+    fit_on: str | Tensor | Sequence[Sequence[float]] | Adapted = "seen",
     *,
     data: Trajectories | None = None,
     family: EnvironmentFamily | None = None,
@@ -247,7 +247,7 @@ def parameter_map(
         return ParameterMap.from_adapted(trained(model, family.seen), family.system.parameters, kind)
     if family is None:
         raise SettingsError("Environments are simulated by the family's equations: give family=leads.make(...).")
-    support = simulated(family, fit_on, trajectories, seed)
+    support = simulated(family, torch.as_tensor(fit_on, dtype=torch.float64), trajectories, seed)
     return ParameterMap.from_adapted(adapt(model, support, settings), family.system.parameters, kind)
 
 

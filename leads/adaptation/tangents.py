@@ -14,6 +14,8 @@ from leads.errors import SettingsError
 
 #: Relative step of central differences: near the cube root of float64's rounding, where their two errors balance.
 STEP = 1e-5
+#: Directions at most; each costs two rollouts.
+MOST = 256
 
 
 def free_contexts(model: DecomposedDynamics, contexts: Context) -> Context:
@@ -32,7 +34,7 @@ class Tangents:
         contexts: of the E environments, stacked.
 
     Raises:
-        SettingsError: a model without a context.
+        SettingsError: a model without a context, or with one of more than 256 values.
     """
 
     def __init__(self, model: DecomposedDynamics, contexts: Context) -> None:
@@ -42,8 +44,13 @@ class Tangents:
                 "This model has no context to differentiate in: all its environments are the same to it. Choose a "
                 "method whose environments have contexts."
             )
-        self.model = copy.deepcopy(model).double().requires_grad_(False)
         self.start = flatten(free).detach().double()
+        if self.size > MOST:
+            raise SettingsError(
+                f"Derivatives in the {self.size} values of each context would take {2 * self.size} rollouts, and {MOST} "
+                "values are the most. Choose a method with smaller contexts (a code)."
+            )
+        self.model = copy.deepcopy(model).double().requires_grad_(False)
         self._like = {k: v.detach().double() for k, v in free.items()}
         self._held = {k: v.detach().double() for k, v in contexts.items() if k not in free}
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from leads.adaptation import Adapted, ParameterMap, adapt, parameter_sensitivity
+from leads.adaptation import Adapted, AdaptSettings, ParameterMap, adapt, parameter_sensitivity
 from leads.adaptation.tangents import free_contexts
 from leads.contexts.flat import size
 from leads.environments import EnvironmentFamily, make
@@ -67,7 +67,7 @@ def adaptation_story(seen: Adapted, new: Adapted, adapt_test: Trajectories, budg
 
     Error against the number of observations; the loss against the time each solver takes; the error over the plane of
     two parameters; true parameters against those read off the contexts, and the forecast's sensitivity to them. Each is
-    drawn where its cost, judged by one adaptation timed first, fits what is left of the budget.
+    drawn where its cost, judged by the time that adaptations took, fits what is left of the budget.
 
     Args:
         seen: the training environments, with their true parameters.
@@ -86,13 +86,18 @@ def adaptation_story(seen: Adapted, new: Adapted, adapt_test: Trajectories, budg
     count = size(free)
     support = _support(family, new, adapt_test)
     one = support.select(trajectories=[0])
-    if support.states.shape[3:].numel() > 64 * 64 * 4:
-        story.notes.append("curves and maps of adaptation: states too large to adapt to again for a page")
+    took = float(new.info.get("seconds", 0.0))
+    if count <= SMALL:
+        once = took / (1 + int(new.info.get("iterations", 0)))
+        story.add("parameters from contexts", 3.0 + once, left(), lambda: _meaning(seen, new, one))
+    if took > 0.25 * left():
+        story.notes.append(
+            f"curves and maps of adaptation: a single one takes {took:.0f} s, {left():.0f} s are left for all"
+        )
         return story
-    taken = _seconds(lambda: adapt(new.model, one, iterations=1, steps=1))
-    # Solvers take some ten such iterations, or as many steps as fit.
-    steps = int(min(1000, 0.3 * budget / max(taken, 1e-6)))
-    whole = 10 * taken if count <= SMALL else steps * taken
+    step = _seconds(lambda: adapt(new.model, one, solver="gradient", steps=1))
+    steps = int(min(300, 0.25 * budget / max(step, 1e-6)))
+    whole = _whole(new, one, count, step)
     settings: dict[str, dict[str, Any]] = {"levenberg_marquardt": {}} if count <= SMALL else {}
     story.add(
         "error against observations",
@@ -107,16 +112,15 @@ def adaptation_story(seen: Adapted, new: Adapted, adapt_test: Trajectories, budg
     )  # fmt: skip
     story.add(
         "loss against time",
-        whole + 100 * taken if steps >= 100 else math.inf,
+        whole + steps * step if steps >= 50 else 50 * step + whole,
         left(),
         lambda: [(
             f"Loss on one support trajectory against the time that each solver takes ({one.n_environments} environments "
             "side by side, on this machine).",
             False,
-            error_against_time(new.model, one, {**settings, "gradient": {"steps": min(steps, 300)}}).figure(),
+            error_against_time(new.model, one, {**settings, "gradient": {"steps": max(steps, 50)}}).figure(),
         )],
     )  # fmt: skip
-    story.add("parameters from contexts", 3.0, left(), lambda: _meaning(seen, new, one))
     each = max(whole / one.n_environments, 1e-4)
     side = int(min(13, math.sqrt(max(left(), 0.0) / each)))
     story.add(
@@ -168,6 +172,15 @@ def _support(family: EnvironmentFamily, new: Adapted, adapt_test: Trajectories) 
         estimate_error=False,
         dtype=adapt_test.states.dtype,
     )
+
+
+def _whole(new: Adapted, support: Trajectories, count: int, step: float) -> float:
+    """Seconds of an adaptation, judged by one iteration or by one gradient step."""
+    if count > SMALL and not new.model.source.complete:
+        return AdaptSettings().steps * step
+    # About ten iterations, of which one and its start are timed.
+    iterations = 1 if new.model.source.complete else 5
+    return iterations * _seconds(lambda: adapt(new.model, support, iterations=1))
 
 
 def _seconds(run: Callable[[], object]) -> float:

@@ -188,3 +188,10 @@ def test_parameters_are_not_read_where_the_data_had_none(coda: DecomposedDynamic
     adapted = leads.adapt(coda, replace(data.adapt, parameters=None))
     found = parameter_map(coda, data=data.train)
     assert torch.equal(found.predict(adapted).values, found.predict(leads.adapt(coda, data.adapt)).values)
+
+
+def test_contexts_too_large_for_derivatives_are_refused(data: DataSplits) -> None:
+    whole = leads.build("maml", data.train, backbone_settings={"width": 16})
+    context = {k: v.expand(4, *v.shape) for k, v in whole.adapter.init_context().items()}
+    with pytest.raises(SettingsError, match="smaller contexts"):
+        context_sensitivity(leads.Adapted(whole, context), data.adapt.initial, data.adapt.times)

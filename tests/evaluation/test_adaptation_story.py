@@ -102,12 +102,13 @@ def test_figures_of_meaning_refuse_what_does_not_fit(data: DataSplits) -> None:
 def test_the_section_and_its_budget(coda: DecomposedDynamics, data: DataSplits, tmp_path: Path) -> None:
     seen, new = leads.trained(coda, data=data.train), leads.adapt(coda, data.adapt)
     assert family_of(data.adapt_test) is not None
-    # A hundredth of a second allows nothing, and each figure says so.
+    # A hundredth of a second allows nothing, and the notes say so.
     short = adaptation_story(seen, new, data.adapt_test, budget=0.01)
     assert not short.figures
-    assert [n.split(":")[0] for n in short.notes] == [
-        "error against observations", "loss against time", "parameters from contexts", "error over the parameter plane",
-    ]  # fmt: skip
+    assert [n.split(":")[0] for n in short.notes] == ["parameters from contexts", "curves and maps of adaptation"]
+    some = adaptation_story(seen, replace(new, info={"seconds": 2.0, "iterations": 1}), data.adapt_test, budget=6.0)
+    assert [wide for _, wide, _ in some.figures] == [True, True]
+    assert "a single one takes 2 s" in some.notes[0]
     unknown = adaptation_story(seen, new, replace(data.adapt_test, attributes={}), budget=5.0)
     assert not unknown.figures
     assert "family" in unknown.notes[0]
@@ -123,4 +124,4 @@ def test_the_section_and_its_budget(coda: DecomposedDynamics, data: DataSplits, 
     assert "Left out" not in without
     page = write_report([replace(run, more=())], tmp_path / "r.html", adaptation=0.01).read_text()
     assert page.count("data:image/png") == 6
-    assert "Left out: error against observations" in page
+    assert "Left out: parameters from contexts" in page
