@@ -7,7 +7,7 @@ to 100 simulated environments, and reads the parameters of the 4 unseen environm
 seen range and outside it. Starts of the 200 share nothing with those that a map was fitted on. Error bars are given as the
 map has them, and calibrated on validation trajectories of the seen environments, adapted to one by one. Also the derivative of
 the forecast in each parameter against that of the equations. Writes benchmarks/results/adaptation_meaning.json; about
-two minutes.
+one minute.
 """
 
 from __future__ import annotations
