@@ -22,12 +22,14 @@ if TYPE_CHECKING:
     from leads.adaptation import (
         Adapted,
         Calibration,
+        DriftMonitor,
         Ensemble,
         adapt,
         adapt_many,
         calibrate,
         held_out_environments,
         next_observation,
+        parameter_map,
         trained,
     )
     from leads.algorithms import build
@@ -40,12 +42,14 @@ _ROOMS = {
     "adaptation": (
         "Adapted",
         "Calibration",
+        "DriftMonitor",
         "Ensemble",
         "adapt",
         "adapt_many",
         "calibrate",
         "held_out_environments",
         "next_observation",
+        "parameter_map",
         "trained",
     ),
     "algorithms": ("build",),
@@ -58,6 +62,7 @@ _ROOMS = {
 __all__ = [
     "Adapted",
     "Calibration",
+    "DriftMonitor",
     "Ensemble",
     "EnvironmentFamily",
     "LeadsError",
@@ -77,6 +82,7 @@ __all__ = [
     "load_model",
     "make",
     "next_observation",
+    "parameter_map",
     "register",
     "save_model",
     "simulate",

@@ -59,6 +59,7 @@ def adapt(
     _check(model, support, estimated)
     began = time.perf_counter()
     like = next(iter([*model.parameters(), support.states]))  # physics alone has no weights
+    observed = support
     support = filled(support.to(like.device, like.dtype), estimated)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
@@ -83,7 +84,7 @@ def adapt(
         **fit.notes,
     }
     initial = None if fit.initial is None else fit.initial.to(like)
-    return Adapted(model, contexts, fit.covariance, support.parameters, info, initial=initial)
+    return Adapted(model, contexts, fit.covariance, support.parameters, info, initial=initial, support=observed)
 
 
 def _solve(

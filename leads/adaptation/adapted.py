@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -20,6 +21,9 @@ from leads.integrators import check_times
 from leads.training.files import model_from, read_tensors, write_tensors
 from leads.trajectories import Trajectories
 
+if TYPE_CHECKING:
+    from leads.adaptation.online import OnlineAdapter
+
 
 @dataclass(frozen=True)
 class Adapted:
@@ -34,6 +38,8 @@ class Adapted:
         info: solver, iterations, seconds, and per environment the loss and whether it converged.
         calibration: of the bands and the alarms, see :meth:`calibrated`; saved along.
         initial: the states from which the support's trajectories start, ``(E, N, *S)``, where they were estimated.
+        support: the observations that were adapted to; kept in memory, not in files.
+        online: what :meth:`update` knows of all observations so far; kept in memory, not in files.
     """
 
     model: DecomposedDynamics
@@ -43,6 +49,8 @@ class Adapted:
     info: dict[str, Any] = field(default_factory=dict)
     calibration: Calibration | None = None
     initial: Tensor | None = None
+    support: Trajectories | None = field(default=None, repr=False, compare=False)
+    online: OnlineAdapter | None = field(default=None, repr=False, compare=False)
 
     @torch.no_grad()
     def forecast(self, x0: Tensor, times: Tensor) -> Tensor:
@@ -179,6 +187,36 @@ class Adapted:
     def fingerprint(self) -> str:
         """Hash of the model's recipe and weights, which a calibration remembers."""
         return fingerprint(self.model)
+
+    def update(self, more: Trajectories, fresh: bool = False, **settings: Any) -> Adapted:
+        """Refine the contexts with new observations, at the cost of the new ones alone (information form).
+
+        Args:
+            more: what came next on the same trajectories, at later times; with ``fresh``, new trajectories of the same
+                environments.
+            fresh: see there.
+            settings: of :class:`leads.adaptation.OnlineAdapter` (``noise``, ``forgetting``, ...), at the first update.
+
+        Returns:
+            A new forecaster; this one stays as it is.
+
+        Raises:
+            SettingsError: no support in memory (after :meth:`load`), or settings at a later update.
+            ShapeError, DataError: observations that do not go on from these.
+        """
+        from leads.adaptation.online import OnlineAdapter
+
+        if self.online is not None and settings:
+            raise SettingsError(
+                f"The first update chose the settings; {', '.join(settings)} cannot change now. Start from the adapted model "
+                "before it."
+            )
+        if self.online is None and self.support is None:
+            raise SettingsError(
+                "The observations so far are not in this file. Build OnlineAdapter(adapted, support) from them, or adapt again."
+            )
+        online = copy.copy(self.online) if self.online is not None else OnlineAdapter(self, self.support, **settings)  # type: ignore[arg-type]
+        return replace(online.update(more, fresh), online=online, calibration=None)
 
     def save(self, path: str | Path) -> None:
         """Save model and contexts to one safe file, whole or not at all."""

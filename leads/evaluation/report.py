@@ -13,6 +13,7 @@ from leads.errors import SettingsError
 from leads.evaluation import figures
 from leads.evaluation.protocols import Evaluation, aggregate
 from leads.evaluation.published import published
+from leads.evaluation.story import adaptation_story
 from leads.evaluation.tables import Table
 from leads.trajectories import Trajectories
 from leads.trajectories.cache import write_whole
@@ -34,6 +35,8 @@ class RunReport:
         test, adapt_test: the data they are drawn against.
         seconds: training time of each seed.
         provenance: settings, seeds, device, date, versions, command.
+        more: further figures of the adaptation section, made elsewhere (coverage, reliability ...): caption, whether it
+            needs the whole width, figure.
     """
 
     title: str
@@ -49,6 +52,7 @@ class RunReport:
     adapt_test: Trajectories
     seconds: Sequence[float] = ()
     provenance: dict[str, Any] = field(default_factory=dict)
+    more: Sequence[tuple[str, bool, Figure]] = ()
 
     def headline(self) -> Table:
         """Our errors, mean and spread over seeds, with the verified published ones below, best first."""
@@ -123,8 +127,17 @@ class RunReport:
         return made
 
 
-def write_report(runs: Sequence[RunReport], path: str | Path, title: str = "leads report") -> Path:
+def write_report(
+    runs: Sequence[RunReport], path: str | Path, title: str = "leads report", adaptation: float = 30.0
+) -> Path:
     """Write the page, whole or not at all.
+
+    Args:
+        runs: what to show, a section each.
+        path: of the page.
+        title: its heading.
+        adaptation: seconds that each run's figures of adaptation may take to make, see
+            :func:`leads.evaluation.story.adaptation_story`; 0 leaves them out.
 
     Raises:
         SettingsError: no runs.
@@ -137,13 +150,15 @@ def write_report(runs: Sequence[RunReport], path: str | Path, title: str = "lead
     template = Environment(
         loader=PackageLoader("leads.evaluation", "."), autoescape=True, undefined=StrictUndefined
     ).get_template("report.html.j2")
-    page = template.render(title=title, subtitle=_subtitle(runs), version=__version__, runs=[_section(r) for r in runs])
+    page = template.render(
+        title=title, subtitle=_subtitle(runs), version=__version__, runs=[_section(r, adaptation) for r in runs]
+    )
     write_whole(Path(path), page.encode())
     return Path(path)
 
 
-def _section(run: RunReport) -> dict[str, Any]:
-    drawn = [{"caption": c, "wide": w, "image": figures.to_base64(f)} for c, w, f in run.figures()]
+def _section(run: RunReport, adaptation: float) -> dict[str, Any]:
+    story = adaptation_story(run.seen, run.new, run.adapt_test, adaptation)
     info = run.new.info
     took = f"Adapting {run.adapt_test.n_environments} unseen environments took {info['seconds']:.2f} s ({info['solver']}). " if info.get("seconds") else ""  # fmt: skip
     trained = f"Training took {sum(run.seconds) / len(run.seconds):.0f} s a seed. " if run.seconds else ""
@@ -154,10 +169,16 @@ def _section(run: RunReport) -> dict[str, Any]:
         "headline": run.headline(),
         "note": "Mean ± sample standard deviation over seeds. Weights were chosen on validation trajectories of seen "
         "environments; published errors are on data of published fidelity, whose labels carry an error of their own.",
-        "figures": drawn,
+        "figures": _images(run.figures()),
+        "adaptation": _images([*story.figures, *run.more]),
+        "left_out": story.notes,
         "environments": run.environments(),
         "provenance": json.dumps(run.provenance, indent=1, default=str),
     }
+
+
+def _images(drawn: Sequence[tuple[str, bool, Figure]]) -> list[dict[str, Any]]:
+    return [{"caption": c, "wide": w, "image": figures.to_base64(f)} for c, w, f in drawn]
 
 
 def _subtitle(runs: Sequence[RunReport]) -> str:

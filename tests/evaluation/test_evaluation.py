@@ -113,7 +113,7 @@ def test_report_stands_alone(coda: DecomposedDynamics, data: DataSplits, tmp_pat
         "a title", "lotka_volterra", "coda", "coda", [leads.evaluate(seen, data.test)],
         [leads.evaluate(new, data.adapt_test)], [history], seen, new, data.test, data.adapt_test, [1.0], {"seed": 0},
     )  # fmt: skip
-    page = write_report([run], tmp_path / "r.html").read_text()
+    page = write_report([run], tmp_path / "r.html", adaptation=0).read_text()
     assert page.count("data:image/png;base64,") == 6
     assert 'src="http' not in page
     assert "href" not in page
