@@ -204,21 +204,63 @@ def fit(
 
 
 @app.command()
+def calibrate(
+    run: Annotated[Path, typer.Argument(help="a run folder")],
+    environments: Annotated[
+        int, typer.Option(help="fresh environments, drawn inside the seen range and simulated")
+    ] = 200,
+    noise: Annotated[float, typer.Option(help="standard deviation of the observations to come")] = 0.0,
+    seed: Annotated[int, typer.Option(help="of the draws")] = 0,
+) -> None:
+    """Calibrate error bars and alarms on environments that the model was not trained on; adapt uses them from then on."""
+    from leads.experiment import run_calibrate
+
+    typer.echo(run_calibrate(run, environments, noise, seed))
+
+
+@app.command()
 def adapt(
     run: Annotated[Path, typer.Argument(help="a run folder")],
     data: Annotated[Path, typer.Argument(help="trajectories of new environments, .nc or .zarr")],
     out: Annotated[Path | None, typer.Option(help="where the adapted model goes")] = None,
+    initial: Annotated[
+        str, typer.Option(help="first states: given, or estimated from noisy or missing ones")
+    ] = "given",
+    noise: Annotated[float | None, typer.Option(help="known standard deviation of the observations")] = None,
 ) -> None:
     """Fit the contexts of new environments to their trajectories."""
     from leads.experiment import run_adapt
 
-    adapted = run_adapt(run, data, out)
+    settings: dict[str, Any] = {} if initial == "given" else {"initial": initial}
+    if noise is not None:
+        settings["noise"] = noise
+    adapted = run_adapt(run, data, out, **settings)
     info = adapted.info
     typer.echo(f"{info['solver']}: {info['iterations']} iterations in {info['seconds']:.3f} s")
     typer.echo(f"adapted model: {out or run / f'adapted_{data.stem}.safetensors'}")
     for e, loss in enumerate(info.get("loss", [])):
         state = "converged" if info["converged"][e] else "NOT converged"
         typer.echo(f"environment {e}: mean square error {loss:.3e}, {state}")
+    for warning in adapted.warnings():
+        typer.echo(f"WARNING: {warning}", err=True)
+
+
+@app.command("adapt-many")
+def adapt_many(
+    model: Annotated[Path, typer.Argument(help="a run folder or a model file")],
+    data: Annotated[Path, typer.Argument(help="trajectories of many environments, .nc or .zarr")],
+    out: Annotated[Path, typer.Argument(help="the Zarr folder for contexts, losses and covariances")],
+    memory: Annotated[float, typer.Option(help="GiB that may be used")] = 1.0,
+    cluster: Annotated[str | None, typer.Option(help="Dask: local, or the address of a scheduler")] = None,
+) -> None:
+    """Fit the contexts of up to a million environments, chunk by chunk; a killed call goes on where it was."""
+    from leads.adaptation import adapt_many as run_many
+    from leads.training import load_model
+
+    weights = model / "model.safetensors" if model.is_dir() else model
+    results = run_many(load_model(weights), data, out, memory=int(memory * 2**30), cluster=cluster, progress=True)
+    for name, value in results.summary().items():
+        typer.echo(f"{name}: {value}")
 
 
 @app.command()
@@ -250,6 +292,7 @@ def evaluate(
 def report(
     runs: Annotated[list[str], typer.Argument(help="run folders; runs that differ only in their seed are averaged")],
     out: Annotated[Path, typer.Option(help="the page to write")] = Path("report.html"),
+    adaptation: Annotated[float, typer.Option(help="seconds for the section on adaptation, per run; 0: none")] = 30.0,
 ) -> None:
     """One self-contained HTML page: errors beside published ones, forecasts, contexts, training curves."""
     from leads.evaluation.report import write_report
@@ -259,4 +302,4 @@ def report(
         group[0].report(f"{group[0].experiment.method.name} on {group[0].experiment.family.name}", group[1:])
         for group in group_seeds(runs)
     ]
-    typer.echo(write_report(pages, out))
+    typer.echo(write_report(pages, out, adaptation=adaptation))

@@ -2,7 +2,7 @@
 
 from leads.experiment.folder import Run, group_seeds
 from leads.experiment.provenance import provenance
-from leads.experiment.run import run_adapt, run_evaluate, run_fit
+from leads.experiment.run import run_adapt, run_calibrate, run_evaluate, run_fit
 from leads.experiment.settings import AdaptSchema, Experiment, TrainerSchema, from_config, from_dict
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "group_seeds",
     "provenance",
     "run_adapt",
+    "run_calibrate",
     "run_evaluate",
     "run_fit",
 ]

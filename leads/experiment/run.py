@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from leads.adaptation import Adapted, adapt
+from leads.adaptation import Adapted, Calibration, adapt, calibrate, held_out_environments
 from leads.algorithms import build
 from leads.dynamics import DecomposedDynamics
 from leads.errors import SettingsError, UnknownNameError
@@ -21,6 +22,9 @@ from leads.registry import nearest
 from leads.training import fit
 from leads.trajectories import Trajectories, load
 from leads.trajectories.cache import write_whole
+
+#: In a run folder: what :func:`run_calibrate` found.
+CALIBRATION = "calibration.safetensors"
 
 
 def run_fit(experiment: Experiment, command: str = "") -> Path:
@@ -83,14 +87,54 @@ def run_evaluate(folder: str | Path) -> dict[str, Evaluation]:
     return results
 
 
-def run_adapt(folder: str | Path, data: str | Path, out: str | Path | None = None) -> Adapted:
-    """Adapt the model of a run to the trajectories in a file; saved beside the run unless ``out`` says where."""
+def run_adapt(folder: str | Path, data: str | Path, out: str | Path | None = None, **settings: Any) -> Adapted:
+    """Adapt the model of a run to the trajectories in a file; saved beside the run unless ``out`` says where.
+
+    ``settings`` replace single ones of the run's (:class:`leads.adaptation.AdaptSettings`). Where the run was calibrated
+    (:func:`run_calibrate`), bands and warnings are by that.
+    """
     run = Run(folder)
     device, dtype = place(run.experiment)
     support = load(data).to(device, dtype)
-    adapted = adapt(run.model().to(device, dtype), support, adapt_settings(run.experiment))
+    adapted = adapt(run.model().to(device, dtype), support, adapt_settings(run.experiment), **settings)
+    calibration = run.folder / CALIBRATION
+    if calibration.exists():
+        adapted = adapted.calibrated(Calibration.load(calibration))
     adapted.save(out or run.folder / f"adapted_{Path(data).stem}.safetensors")
     return adapted
+
+
+def run_calibrate(
+    folder: str | Path, environments: int = 200, noise: float = 0.0, seed: int = 0, support: int = 1, truth: int = 4
+) -> Path:
+    """Calibrate the bands and the alarms of a run on fresh environments of its family; returns the file written.
+
+    Args:
+        folder: the run.
+        environments: how many are drawn inside the seen range and simulated.
+        noise: standard deviation of the observations that will be adapted to.
+        seed: of the draws.
+        support, truth: trajectories of each to adapt to, and to forecast.
+
+    Raises:
+        SettingsError: a run that sees other channels or windows than its family has, which are not simulated here.
+    """
+    run = Run(folder)
+    if run.experiment.data.channels or run.experiment.data.window:
+        raise SettingsError(
+            "This run sees a part of the channels or windows of its data. Calibrate it in Python, on such data: "
+            "leads.calibrate(model, support, truth)."
+        )
+    device, dtype = place(run.experiment)
+    seen, forecast = held_out_environments(
+        run.family, environments, support=support, truth=truth, noise=noise, seed=seed, dtype=dtype
+    )
+    found = calibrate(
+        run.model().to(device, dtype), seen.to(device), forecast.to(device), seen=run.data.train.to(device, dtype),
+        settings=adapt_settings(run.experiment),
+    )  # fmt: skip
+    found.save(run.folder / CALIBRATION)
+    return run.folder / CALIBRATION
 
 
 def _write_labels(folder: Path, model: DecomposedDynamics, train: Trajectories) -> None:

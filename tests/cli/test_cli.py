@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from leads.adaptation import Adapted
 from leads.cli import main
 from leads.cli.commands import app
 
@@ -62,11 +63,19 @@ def test_the_whole_path(trained: Path, tmp_path: Path) -> None:
     assert adapted.exit_code == 0, adapted.output
     assert "levenberg_marquardt" in adapted.output
     assert (trained / "adapted_adapt.safetensors").exists()
+    calibrated = CliRunner().invoke(app, ["calibrate", str(trained), "--environments", "20"])
+    assert calibrated.exit_code == 0, calibrated.output
+    noisy = ["adapt", str(trained), str(tmp_path / "adapt.zarr"), "--initial", "estimated", "--noise", "0.01"]
+    with_bands = CliRunner().invoke(app, noisy)
+    assert with_bands.exit_code == 0, with_bands.output
+    assert Adapted.load(trained / "adapted_adapt.safetensors").calibration is not None
+    many = ["adapt-many", str(trained), str(tmp_path / "adapt.zarr"), str(tmp_path / "many.zarr")]
+    assert "environments: 4" in CliRunner().invoke(app, many).output
     scores = json.loads(CliRunner().invoke(app, ["evaluate", str(trained), "--format", "json"]).output)
     assert scores["adaptation"]["scores"]["all"]["mse"] > 0
     assert "|---|" in CliRunner().invoke(app, ["evaluate", str(trained), "--format", "markdown"]).output
     page = tmp_path / "report.html"
-    assert CliRunner().invoke(app, ["report", str(trained), "--out", str(page)]).exit_code == 0
+    assert CliRunner().invoke(app, ["report", str(trained), "--out", str(page), "--adaptation", "0"]).exit_code == 0
     assert page.stat().st_size > 50_000
 
 
