@@ -2,16 +2,18 @@
 
     python benchmarks/studies/tables.py
 
-Reads benchmarks/results/studies/*.csv, writes docs/studies.md between its marks.
+Reads benchmarks/results/studies/*.csv and hybrids.json, writes docs/studies.md between its marks.
 """
 
 from __future__ import annotations
 
 import csv
+import json
 import re
 import statistics
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 from leads.evaluation import Table
 from leads.evaluation.published import published
@@ -96,14 +98,62 @@ def table(path: Path) -> str:
     return head + Table(columns, lines).markdown()
 
 
-def main() -> None:
-    parts = [table(p) for p in sorted((ROOT / "benchmarks" / "results" / "studies").glob("*.csv"))]
-    text = re.sub(
-        r"(<!-- tables -->\n).*?(<!-- /tables -->)",
-        lambda m: m[1] + "\n\n".join(parts) + "\n" + m[2],
-        PAGE.read_text(),
-        flags=re.S,
+#: APHYNITY's Table 1 (paper text): log10 MSE and its spread, error of the parameters in percent.
+APHYNITY = {
+    ("pendulum", "network alone"): ("-2.84 ± .70", "–"), ("pendulum", "incomplete alone"): ("-.14 ± .10", "13.2"),
+    ("pendulum", "incomplete + network"): ("-7.86 ± .60", "4.0"), ("pendulum", "complete alone"): ("-8.28 ± .40", ".45"),
+    ("pendulum", "complete + network"): ("-8.31 ± .30", ".39"), ("pendulum", "true + network"): ("-8.44 ± .20", "–"),
+}  # fmt: skip
+
+
+def percent(rows: list[dict[str, Any]], key: str) -> str:
+    """Mean over seeds of each parameter's error."""
+    names = rows[0].get(key, {})
+    return ", ".join(f"{n} {statistics.fmean(r[key][n] for r in rows):.2f}" for n in names) or "–"
+
+
+def hybrids(path: Path) -> str:
+    """APHYNITY's table as Markdown."""
+    found = json.loads(path.read_text())
+    lines = []
+    for family, row in dict.fromkeys((r["family"], r["row"]) for r in found["rows"]):
+        rows = [r for r in found["rows"] if (r["family"], r["row"]) == (family, row)]
+        errors = [r["log10_mse"] for r in rows]
+        known = row.startswith(("incomplete", "complete"))
+        published_error, published_parameters = APHYNITY.get((family, row), ("–", "–"))
+        lines.append([
+            family, row,
+            f"{statistics.fmean(errors):.2f}" + (f" ± {statistics.stdev(errors):.2f}" if len(errors) > 1 else ""),
+            published_error, percent(rows, "errors_percent") if known else "–",
+            percent(rows, "least_norm_errors_percent") if known else "–", published_parameters,
+            f"{statistics.fmean(r['seconds'] for r in rows):.0f} s", ", ".join(str(r["seed"]) for r in rows),
+        ])  # fmt: skip
+    columns = [
+        "family", "physics", "log10 MSE", "published", "parameters' error in %", "of the least-norm split", "published",
+        "training", "seeds",
+    ]  # fmt: skip
+    origin = found["provenance"]
+    lines.sort(key=lambda line: (line[0], line[1].endswith("network"), line[1]))
+    head = f"{origin['device']}; {origin['date'][:10]}; leads {origin['leads']} at {origin['commit'][:8]}.\n\n"
+    return head + Table(columns, lines).markdown()
+
+
+def put(text: str, mark: str, content: str) -> str:
+    """``text`` with ``content`` between the marks."""
+    return re.sub(
+        rf"<!-- {mark} -->.*<!-- /{mark} -->",
+        lambda _: f"<!-- {mark} -->\n{content.rstrip()}\n<!-- /{mark} -->",
+        text,
+        flags=re.DOTALL,
     )
+
+
+def main() -> None:
+    results = ROOT / "benchmarks" / "results" / "studies"
+    parts = [table(p) for p in sorted(results.glob("*.csv"))]
+    text = put(PAGE.read_text(), "tables", "\n\n".join(p.rstrip() for p in parts))
+    if (results / "hybrids.json").exists():
+        text = put(text, "hybrids", hybrids(results / "hybrids.json"))
     PAGE.write_text(text)
 
 
