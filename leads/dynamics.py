@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
 from leads.adapters import Adapter, Context
 from leads.contexts import ContextSource
 from leads.errors import SettingsError, ShapeError, UnknownNameError
-from leads.integrators import integrate, integrate_history, tableau
+from leads.integrators import integrate, integrate_adjoint, integrate_history, tableau
 from leads.registry import nearest
 from leads.trajectories import Trajectories
 from leads.trajectories.segments import Segments, stacked, whole
 
 LOSSES = ("mse", "relative_l2")
+MEMORIES = ("store", "checkpoint", "adjoint")
 
 
 class DecomposedDynamics(nn.Module):
@@ -34,6 +37,10 @@ class DecomposedDynamics(nn.Module):
         history: how many frames the network sees: the present one and those before it, stacked on its input channels,
             oldest first (see :func:`leads.integrators.integrate_history`). The adapter's network is then one of
             ``history * C`` channels, of whose output the last C count.
+        memory: what a rollout keeps for gradients. ``"store"`` keeps everything; ``"checkpoint"`` the state before every
+            step, and evaluates steps again on the way back (the same gradients for a third more time); ``"adjoint"``
+            nothing but the frames, and solves the adjoint equation (gradients to the order of the method; once
+            differentiable, so not for second-order inner loops; see :func:`leads.integrators.integrate_adjoint`).
         recipe: how :func:`leads.algorithms.build` made the model; written to files.
     """
 
@@ -45,6 +52,7 @@ class DecomposedDynamics(nn.Module):
         substeps: int = 1,
         loss: Literal["mse", "relative_l2"] = "mse",
         history: int = 1,
+        memory: Literal["store", "checkpoint", "adjoint"] = "store",
         recipe: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
@@ -62,8 +70,16 @@ class DecomposedDynamics(nn.Module):
             )
         if loss not in LOSSES:
             raise UnknownNameError(f"No loss is named {loss!r}. {nearest(str(loss), LOSSES)}")
+        if memory not in MEMORIES:
+            raise UnknownNameError(f"No way to keep rollouts is named {memory!r}. {nearest(str(memory), MEMORIES)}")
+        if memory == "adjoint" and (history > 1 or not tableau(method).order):
+            raise SettingsError(
+                "memory='adjoint' integrates the state backwards, which neither one-step maps (method 'map') nor histories "
+                "of frames have. Use memory='checkpoint'."
+            )
         self.adapter, self.source = adapter, source
         self.method, self.substeps, self.loss, self.history = method, substeps, loss, history
+        self.memory = memory
         self.recipe: dict[str, Any] = recipe or {}
 
     def rollout(self, x0: Tensor, t: Tensor, contexts: Context) -> Tensor:
@@ -83,8 +99,13 @@ class DecomposedDynamics(nn.Module):
                     f"The context {name!r} covers {value.shape[0]} environments, the initial states {x0.shape[0]} (axis 0)."
                 )
         prepared = self.adapter.prepare_all(contexts)
-        field = lambda s, x: self.adapter.forward_all(s, x, prepared)  # noqa: E731
         steps: dict[str, Any] = {"method": self.method, "substeps": self.substeps}
+        if self.memory == "adjoint" and torch.is_grad_enabled():
+            leaves, structure = tree_flatten(prepared)
+            tensors = [w for w in leaves if isinstance(w, Tensor)]
+            return integrate_adjoint(self._open(leaves, structure), x0, t, tensors, **steps).movedim(0, 2)
+        steps["checkpoint"] = self.memory == "checkpoint"
+        field = lambda s, x: self.adapter.forward_all(s, x, prepared)  # noqa: E731
         if self.history == 1:
             return integrate(field, x0, t, **steps).movedim(0, 2)
         if x0.ndim < 4 or x0.shape[2] != self.history:
@@ -95,6 +116,16 @@ class DecomposedDynamics(nn.Module):
         channels = x0.shape[3]
         last = lambda s, x: field(s, x)[:, :, -channels:]  # noqa: E731
         return integrate_history(last, x0, t, axis=2, **steps).movedim(0, 2)
+
+    def _open(self, leaves: list[Any], structure: TreeSpec) -> Callable[..., Tensor]:
+        """The field as a function of the tensors among what the adapter prepared."""
+
+        def field(t: Tensor, x: Tensor, *tensors: Tensor) -> Tensor:
+            given = iter(tensors)
+            filled = [next(given) if isinstance(w, Tensor) else w for w in leaves]
+            return self.adapter.forward_all(t, x, tree_unflatten(filled, structure))
+
+        return field
 
     def with_adapter(self, adapter: Adapter) -> DecomposedDynamics:
         """The same source, integrator and loss around another adapter; what is kept is shared, not copied."""

@@ -55,5 +55,9 @@ class DivergenceError(LeadsError, ArithmeticError):
         self.environment, self.trajectory, self.time = environment, trajectory, time
 
 
+class WorkerError(LeadsError, RuntimeError):
+    """A process of a run on several that stopped; the message names its rank where that can be known."""
+
+
 class LimitsWarning(UserWarning):
     """A forecast is asked for where the model, or its calibration, was never tried: the message says where and how far."""

@@ -34,6 +34,7 @@ def build(
     method: str = "rk4",
     substeps: int = 1,
     history: int = 1,
+    memory: str = "store",
     seed: int = 0,
     **settings: Any,
 ) -> DecomposedDynamics:
@@ -46,6 +47,8 @@ def build(
         backbone_settings: its arguments, e.g. ``{"width": 128}``.
         method, substeps: the integrator; ``method="map"`` makes the network a one-step map from frame to frame.
         history: how many frames the network sees, the present one and those before it stacked on its input channels.
+        memory: what rollouts keep for gradients, ``"store"``, ``"checkpoint"`` or ``"adjoint"``: see
+            :class:`leads.DecomposedDynamics`.
         seed: of the initial weights; torch's global generator is left as it was.
         settings: the algorithm's own arguments, e.g. ``dim=2``.
 
@@ -74,6 +77,8 @@ def build(
     }
     if history != 1:
         recipe["history"] = history
+    if memory != "store":
+        recipe["memory"] = memory
     return from_recipe(recipe)
 
 
@@ -85,7 +90,8 @@ def from_recipe(recipe: dict[str, Any]) -> DecomposedDynamics:
     if history < 1:
         raise SettingsError(f"history counts the frames that the network sees, at least 1, got {history}.")
     shape = (channels * history, *space)
-    frames = {"history": history} if history > 1 else {}
+    given = {"history": history} if history > 1 else {}
+    given |= {"memory": recipe["memory"]} if "memory" in recipe else {}
 
     def make_backbone() -> Backbone:
         return call(make_network, f"backbone {recipe['backbone']!r}", shape, **recipe["backbone_settings"])
@@ -99,7 +105,7 @@ def from_recipe(recipe: dict[str, Any]) -> DecomposedDynamics:
             recipe["environments"],
             method=recipe["method"],
             substeps=recipe["substeps"],
-            **frames,
+            **given,
             **recipe["settings"],
         )
     model.recipe = recipe

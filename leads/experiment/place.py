@@ -6,13 +6,15 @@ import torch
 
 from leads.errors import SettingsError
 from leads.experiment.settings import Experiment
+from leads.training import Processes
 
 PRECISIONS = {"32": torch.float32, "64": torch.float64}
 
 
-def place(experiment: Experiment) -> tuple[torch.device, torch.dtype]:
-    """Device and dtype of a run."""
-    return _device(experiment.device), PRECISIONS[experiment.precision]
+def place(experiment: Experiment, processes: Processes | None = None) -> tuple[torch.device, torch.dtype]:
+    """Device and dtype of a run, or of this process of it."""
+    device = _device(experiment.device) if processes is None else processes.fabric.device
+    return device, PRECISIONS[experiment.precision]
 
 
 def _device(name: str) -> torch.device:

@@ -19,7 +19,7 @@ from leads.experiment.place import PRECISIONS, place
 from leads.experiment.provenance import provenance
 from leads.experiment.settings import Experiment, adapt_settings, determining, trainer_settings
 from leads.registry import nearest
-from leads.training import fit
+from leads.training import fit, launched
 from leads.trajectories import Trajectories, load
 from leads.trajectories.cache import write_whole
 
@@ -30,6 +30,9 @@ CALIBRATION = "calibration.safetensors"
 def run_fit(experiment: Experiment, command: str = "") -> Path:
     """Train, adapt and evaluate as described; returns the run folder. A killed run resumes.
 
+    Under ``torchrun`` the training is dealt out among its processes (:class:`leads.training.Processes`); process 0 then
+    adapts, evaluates and writes.
+
     Raises:
         SettingsError: settings out of range, or a run folder that holds another experiment.
         LeadsError: whatever training, adaptation and evaluation raise.
@@ -39,9 +42,15 @@ def run_fit(experiment: Experiment, command: str = "") -> Path:
     _check(experiment)
     folder = Path(experiment.run_dir)
     settings, adaptation = trainer_settings(experiment), adapt_settings(experiment)
-    _claim(folder, experiment)
+    processes = launched(experiment.device, experiment.split)
+    if processes is None:
+        _claim(folder, experiment)
+    else:
+        if processes.writes:
+            _claim(folder, experiment)
+        processes.wait()
     torch.set_num_threads(experiment.threads)
-    device, dtype = place(experiment)
+    device, dtype = place(experiment, processes)
     family, data = make_data(experiment)
     train, valid = data.train.to(device, dtype), data.valid.to(device, dtype)
     if not experiment.data.labels:
@@ -54,13 +63,18 @@ def run_fit(experiment: Experiment, command: str = "") -> Path:
         method=experiment.integrator,
         substeps=experiment.substeps,
         history=experiment.history,
+        memory=experiment.memory,
         seed=experiment.seed,
         **experiment.method.settings,
     ).to(device, dtype)
+    if processes is not None and not processes.writes:
+        fit(model, train, valid, settings, run_dir=folder, family=family, processes=processes)
+        return folder
     plain = dataclasses.asdict(experiment)
     write_whole(folder / "settings.yaml", OmegaConf.to_yaml(OmegaConf.create(plain)).encode())
     origin = provenance(device, command, seed=experiment.seed)
-    result = fit(model, train, valid, settings, run_dir=folder, progress=experiment.progress, family=family)
+    reporting: dict[str, Any] = {"progress": experiment.progress, "processes": processes}
+    result = fit(model, train, valid, settings, run_dir=folder, family=family, **reporting)
     origin["training_seconds"] = result.seconds
     if not experiment.data.labels:
         _write_labels(folder, model, data.train)

@@ -76,11 +76,13 @@ class Experiment:
     integrator: str = "rk4"
     substeps: int = 1
     history: int = 1
+    memory: str = "store"
     data: Data = field(default_factory=Data)
     trainer: Any = field(default_factory=TrainerSchema)
     adaptation: Any = field(default_factory=AdaptSchema)
     seed: int = 0
     device: str = "auto"
+    split: str = "environments"
     precision: str = "32"
     threads: int = 1
     progress: bool = True
@@ -145,7 +147,11 @@ def adapt_settings(experiment: Experiment) -> AdaptSettings:
 def determining(experiment: Experiment) -> dict[str, Any]:
     """All settings that determine a run's numbers, by their dotted names."""
     plain = dataclasses.asdict(experiment)
-    return {k: v for k, v in _dotted(plain).items() if k not in ("run_dir", "progress", "threads", "device")}
+    return {
+        k: v
+        for k, v in _dotted(plain).items()
+        if k not in ("run_dir", "progress", "threads", "device", "split", "memory")
+    }
 
 
 def _dotted(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Advancing any field in time."""
 
 from leads.integrators.adaptive import integrate_adaptive
+from leads.integrators.adjoint import integrate_adjoint
 from leads.integrators.each import check_finite, integrate_each, interpolate_each
 from leads.integrators.exponential import integrate_exponential
 from leads.integrators.exponential_tableaus import exponential_methods
@@ -16,6 +17,7 @@ __all__ = [
     "exponential_methods",
     "integrate",
     "integrate_adaptive",
+    "integrate_adjoint",
     "integrate_each",
     "integrate_exponential",
     "integrate_history",

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint as recomputed
 
 from leads.errors import DataError, SettingsError, ShapeError
 from leads.integrators.tableaus import Tableau, tableau
@@ -23,6 +25,7 @@ def integrate(
     method: str = "rk4",
     substeps: int = 1,
     max_step: float | None = None,
+    checkpoint: bool = False,
 ) -> Tensor:
     """Advance ``dx/dt = field(t, x)`` from ``x0`` through ``times``.
 
@@ -39,6 +42,9 @@ def integrate(
         substeps: equal steps between two times.
         max_step: where given, ``substeps`` is ignored and each interval is cut into the fewest equal steps that are
             no longer than this.
+        checkpoint: keep for gradients only the state before every step, and evaluate the step again on the way back: the
+            same gradients for one more evaluation. Memory is that of the frames, of a state for each step and of ONE
+            step's evaluations; the frames are returned anyway, so fewer checkpoints (one in sqrt(T), say) save nothing.
 
     Returns:
         States at ``times``, shape ``(T, *x0.shape)``; differentiable in ``x0`` and in what ``field`` closes over.
@@ -53,9 +59,9 @@ def integrate(
         raise SettingsError(f"max_step must be positive, got {max_step}.")
     rule = tableau(method)
     if not rule.order:
-        return _iterate(field, x0, times, substeps, max_step)
+        return _iterate(field, x0, times, substeps, max_step, checkpoint)
     if times.ndim > 1:
-        return _integrate_ragged(rule, field, x0, times, substeps)
+        return _integrate_ragged(rule, field, x0, times, substeps, checkpoint)
     check_times(times)
     grid = times.to(torch.float64).tolist()
     states = [x0]
@@ -64,7 +70,7 @@ def integrate(
         n = substeps if max_step is None else max(1, math.ceil((t1 - t0) / max_step - 1e-9))
         h = (t1 - t0) / n
         for i in range(n):
-            x = _step(rule, field, t0 + i * h, x, h)
+            x = _again(checkpoint, _step, rule, field, t0 + i * h, x, h)
         states.append(x)
     return torch.stack(states)
 
@@ -99,9 +105,19 @@ def _step(rule: Tableau, field: Field, t: float | Tensor, x: Tensor, h: float) -
     return x
 
 
-def _integrate_ragged(rule: Tableau, field: Field, x0: Tensor, times: Tensor, substeps: int) -> Tensor:
+def _again(checkpoint: bool, step: Callable[..., Tensor], *args: Any) -> Tensor:
+    """``step(*args)``, kept whole for gradients or evaluated again for them."""
+    if checkpoint and torch.is_grad_enabled():
+        result: Tensor = recomputed(step, *args, use_reentrant=False)
+        return result
+    return step(*args)
+
+
+def _integrate_ragged(
+    rule: Tableau, field: Field, x0: Tensor, times: Tensor, substeps: int, checkpoint: bool
+) -> Tensor:
     """Every entry of the leading axes of ``x0`` on its own times ``(T, *B)``."""
-    wide = _wide(x0, times)
+    wide = wide_shape(x0, times)
     steps = times.diff(dim=0) / substeps
     # A step length that all entries share is a plain number: half the operations of a tensor of lengths.
     common = [_common(h) for h in steps]
@@ -112,14 +128,14 @@ def _integrate_ragged(rule: Tableau, field: Field, x0: Tensor, times: Tensor, su
         for i in range(substeps):
             start = t + i * h if i else t
             if same is None:
-                x = _ragged_step(rule, field, start, x, h, h.reshape(wide))
+                x = _again(checkpoint, _ragged_step, rule, field, start, x, h, h.reshape(wide))
             else:
-                x = _step(rule, field, start, x, same)
+                x = _again(checkpoint, _step, rule, field, start, x, same)
         states.append(x)
     return torch.stack(states)
 
 
-def _wide(x0: Tensor, times: Tensor) -> tuple[int, ...]:
+def wide_shape(x0: Tensor, times: Tensor) -> tuple[int, ...]:
     """Shape in which one frame of ``times (T, *B)`` broadcasts against ``x0``."""
     batch = times.shape[1:]
     if len(batch) > x0.ndim or any(b not in (1, n) for b, n in zip(batch, x0.shape, strict=False)):
@@ -130,20 +146,22 @@ def _wide(x0: Tensor, times: Tensor) -> tuple[int, ...]:
     return (*batch, *(1,) * (x0.ndim - len(batch)))
 
 
-def _iterate(field: Field, x0: Tensor, times: Tensor, substeps: int, max_step: float | None) -> Tensor:
+def _iterate(
+    field: Field, x0: Tensor, times: Tensor, substeps: int, max_step: float | None, checkpoint: bool
+) -> Tensor:
     """``x + field(t, x)`` from frame to frame; entries whose time does not change stay where they are."""
     if substeps != 1 or max_step is not None:
         raise SettingsError("The one-step map (method 'map') has no steps between frames: leave substeps at 1.")
     if times.ndim == 1:
         check_times(times)
-    wide = _wide(x0, times) if times.ndim > 1 else ()
+    wide = wide_shape(x0, times) if times.ndim > 1 else ()
     check_even(times, "The one-step map (method 'map')", "choose an integration method, e.g. 'rk4'")
     moving = times.diff(dim=0) != 0
     states = [x0]
     x = x0
     for t, go in zip(times.to(x0), moving, strict=False):
         if bool(go.any()):
-            moved = x + field(t, x)
+            moved = x + _again(checkpoint, field, t, x)
             x = moved if bool(go.all()) else torch.where(go.to(x.device).reshape(wide), moved, x)
         states.append(x)
     return torch.stack(states)

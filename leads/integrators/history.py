@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -9,7 +11,14 @@ from leads.integrators.fixed import Field, check_even, integrate
 
 
 def integrate_history(
-    field: Field, window: Tensor, times: Tensor, *, axis: int, method: str = "rk4", substeps: int = 1
+    field: Field,
+    window: Tensor,
+    times: Tensor,
+    *,
+    axis: int,
+    method: str = "rk4",
+    substeps: int = 1,
+    checkpoint: bool = False,
 ) -> Tensor:
     """Advance ``dx/dt = field(t, [x_{k-h+1}, ..., x_{k-1}, x(t)])`` from frame k to k + 1, and so on.
 
@@ -23,7 +32,7 @@ def integrate_history(
         times: of the last frame given and of those asked for: ``(T,)`` or ``(T, *B)`` as for
             :func:`leads.integrators.integrate`. An entry whose time stops changing is at its end.
         axis: of frames in ``window`` and of channels in a frame.
-        method, substeps: see :func:`leads.integrators.integrate`.
+        method, substeps, checkpoint: see :func:`leads.integrators.integrate`.
 
     Returns:
         States at ``times``, shape ``(T, *frame)``; differentiable in ``window``.
@@ -37,5 +46,6 @@ def integrate_history(
     for k in range(len(times) - 1):
         held = frames[len(frames) - h : -1]
         see = lambda t, x, held=held: field(t, torch.cat([*held, x], axis))  # noqa: E731
-        frames.append(integrate(see, frames[-1], times[k : k + 2], method=method, substeps=substeps)[-1])
+        steps: dict[str, Any] = {"method": method, "substeps": substeps, "checkpoint": checkpoint}
+        frames.append(integrate(see, frames[-1], times[k : k + 2], **steps)[-1])
     return torch.stack(frames[h - 1 :])

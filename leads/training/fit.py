@@ -13,17 +13,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from leads.adapters import Context
 from leads.dynamics import DecomposedDynamics
 from leads.environments import EnvironmentFamily
 from leads.errors import DivergenceError
 from leads.training.alternation import Alternation
 from leads.training.checkpoints import load_checkpoint, save_checkpoint
 from leads.training.checks import backward, check_data, diverged, keeps_rows, replaced
-from leads.training.episodes import Episodes
+from leads.training.episodes import Episode, Episodes
 from leads.training.files import save_model
 from leads.training.logging import Logger, ProgressBar, TensorBoardLogger
 from leads.training.optimisation import WeightAverage, make_optimizer, rate
 from leads.training.polish import polished
+from leads.training.processes import Processes
 from leads.training.settings import TrainerSettings
 from leads.training.stages import SourceTraining, source_settings
 from leads.trajectories import Trajectories
@@ -51,6 +53,7 @@ def fit(
     progress: bool = False,
     loggers: Sequence[Logger] = (),
     family: EnvironmentFamily | None = None,
+    processes: Processes | None = None,
     **overrides: Any,
 ) -> FitResult:
     """Train the shared weights and the contexts of the seen environments.
@@ -69,11 +72,13 @@ def fit(
         loggers: further receivers of the records.
         family: where fresh environments are drawn from (``fresh_environments``). Weights are still chosen on ``valid``,
             with contexts found on ``train``.
+        processes: those that ``torchrun`` started, see :func:`leads.training.launched`: each takes a part of every step.
 
     Raises:
         DivergenceError: the loss left the finite numbers; names the step and the environment. The last checkpoint and
             the best weights so far are kept.
         ShapeError, SettingsError, CheckpointError: data, settings or a checkpoint that do not fit.
+        WorkerError: another process of the run has stopped.
     """
     settings = replaced(settings, overrides)
     check_data(model, train, valid)
@@ -82,13 +87,13 @@ def fit(
     folder = None if run_dir is None else Path(run_dir)
     model.source.begin(train)
     resumes = folder is not None and (folder / CHECKPOINT).exists()
-    before = 0.0 if resumes else _train_source(model, train, valid, settings, folder, progress)
-    run = _Run(model, train, valid, settings, folder, family)
+    before = 0.0 if resumes else _train_source(model, train, valid, settings, folder, progress, processes)
+    run = _Run(model, train, valid, settings, folder, family, processes)
     run.seconds += before
-    receivers = [*loggers]
-    if progress:
+    receivers = [*loggers] if run.writes else []
+    if progress and run.writes:
         receivers.append(ProgressBar(settings.steps, run.step))
-    if folder is not None:
+    if folder is not None and run.writes:
         receivers.append(TensorBoardLogger(folder / "tensorboard", asdict(settings) | _flat(model.recipe)))
     try:
         run.train(receivers)
@@ -107,13 +112,15 @@ def _train_source(
     settings: TrainerSettings,
     folder: Path | None,
     progress: bool,
+    processes: Processes | None,
 ) -> float:
     """The first stage, where the context source has one: its own run, in ``folder / "source"``; returns its seconds."""
     objective = model.source.pretext(train)
     if objective is None:
         return 0.0
     stage, place = SourceTraining(model.source, objective), None if folder is None else folder / "source"
-    result = fit(stage, train, valid, source_settings(settings), run_dir=place, progress=progress)
+    alike = None if processes is None else processes.undivided()
+    result = fit(stage, train, valid, source_settings(settings), run_dir=place, progress=progress, processes=alike)
     model.source.end_pretext()
     return result.seconds
 
@@ -129,8 +136,11 @@ class _Run:
         settings: TrainerSettings,
         folder: Path | None,
         family: EnvironmentFamily | None,
+        processes: Processes | None = None,
     ) -> None:
         self.model, self.train_data, self.valid, self.settings, self.folder = model, train, valid, settings, folder
+        self.writes = processes is None or processes.writes
+        self.processes = processes if processes is not None and processes.deals else None
         self.episodes = Episodes(train, settings, family, model.history)
         self.optimizer = make_optimizer(model, settings)
         self.average = WeightAverage(model, settings.average)
@@ -144,6 +154,9 @@ class _Run:
                 folder / CHECKPOINT, model, self.optimizer, self.average, self.turns, settings
             )
             vars(self).update(state)
+        if processes is not None:
+            # No one writes a checkpoint before all have read the last.
+            processes.wait()
 
     def train(self, loggers: Sequence[Logger]) -> None:
         s = self.settings
@@ -198,22 +211,36 @@ class _Run:
         except DivergenceError as error:
             where = f"At training step {self.step}{self._which()}"
             raise DivergenceError(f"{where}: {error} The best weights so far are kept.") from error
-        per_environment = self.model.loss_per_environment(episode.query_segments, contexts)
-        data_loss = per_environment.mean()
+        per_environment, data_loss = self._loss(episode, contexts)
         value = float(data_loss.detach())
         if not math.isfinite(value):
             raise diverged(f"{self.step}{self._which()}", per_environment, episode)
         self.optimizer.zero_grad(set_to_none=True)
         self.turns.begin(self.step)
         penalty = self.model.penalty(contexts, episode.query) + self.model.source.penalty(episode.support)
-        backward(data_loss + penalty)
+        if self.processes is None:
+            backward(data_loss + penalty)
+        else:
+            backward(data_loss + penalty / self.processes.size)
+            value = self.processes.add_up((p for g in self.optimizer.param_groups for p in g["params"]), data_loss)
         self.turns.hold(self.step)
         if self.settings.clip:
             nn.utils.clip_grad_norm_((p for g in self.optimizer.param_groups for p in g["params"]), self.settings.clip)
         self.optimizer.step()
         self.average.update(self.step)
-        self.model.adapter.after_step(data_loss.detach())
+        self.model.adapter.after_step(data_loss.detach().new_tensor(value))
         return value
+
+    def _loss(self, episode: Episode, contexts: Context) -> tuple[Tensor, Tensor]:
+        """Losses of environments, and what this process adds to the mean over all."""
+        segments = episode.query_segments
+        if self.processes is None:
+            losses = self.model.loss_per_environment(segments, contexts)
+            return losses, losses.mean()
+        part = self.processes.part(segments, self.model.loss)
+        losses = self.model.loss_per_environment(part.segments, part.contexts(contexts))
+        everyone = losses.detach().new_zeros(segments.target.shape[0]).index_copy(0, part.rows, losses.detach())
+        return everyone, (part.weights * losses).sum()
 
     def _which(self) -> str:
         """What an environment's number counts, where it is not a seen one's."""
@@ -258,19 +285,19 @@ class _Run:
         if self.valid is None and not self.polished:
             self.average.swap()
             self.best, self.best_step = self._weights(), self.step
-        if self.folder is not None and self.model.recipe and self.step:
+        if self.folder is not None and self.writes and self.model.recipe and self.step:
             if self.valid is None and not self.polished:
                 self.average.swap()
             self._checkpoint()
         self.model.load_state_dict(self.best)
-        if self.folder is None:
+        if self.folder is None or not self.writes:
             return
         if self.model.recipe:
             save_model(self.model, self.folder / "model.safetensors")
         write_whole(self.folder / "history.json", json.dumps(self.history, indent=1).encode())
 
     def _checkpoint(self) -> None:
-        if self.folder is None:
+        if self.folder is None or not self.writes:
             return
         names = ("step", "best_step", "stale", "seconds", "best_valid", "history", "polished")
         state = {name: getattr(self, name) for name in names}
