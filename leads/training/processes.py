@@ -135,9 +135,7 @@ class Processes:
         return []
 
 
-def launched(
-    accelerator: str = "auto", split: Literal[environments, trajectories] = "environments"
-) -> Processes | None:
+def launched(accelerator: str = "auto", split: str = "environments") -> Processes | None:
     """The processes that ``torchrun`` has started, or ``None`` where this is a process of its own.
 
     Raises:

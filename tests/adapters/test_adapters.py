@@ -12,7 +12,7 @@ from leads.errors import SettingsError, UnknownNameError
 from leads.testing import check_adapter
 from leads.trajectories import Trajectories
 
-SHAPES = {name: (2,) if name == "mlp" else (2, 8) for name in backbones}
+SHAPES = {name: (2,) if name in ("mlp", "pairwise") else (2, 8) for name in backbones}
 
 
 def maker(name: str = "mlp") -> MakeBackbone:

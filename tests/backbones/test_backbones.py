@@ -12,7 +12,8 @@ from leads.testing import check_backbone
 
 SHAPES: dict[str, list[tuple[int, ...]]] = {
     "mlp": [(2,), (5,)],
-    **{name: [(1, 8), (2, 6, 5)] for name in backbones if name not in ("mlp", "unet", "style_unet")},
+    "pairwise": [(2,), (5,)],
+    **{name: [(1, 8), (2, 6, 5)] for name in backbones if name not in ("mlp", "pairwise", "unet", "style_unet")},
     **{name: [(1, 8), (2, 4, 8)] for name in ("unet", "style_unet")},
 }
 
@@ -48,6 +49,29 @@ def test_conv_is_periodic() -> None:
     x = torch.randn(1, 2, 8, 8, generator=torch.Generator().manual_seed(0))
     t = torch.zeros(())
     torch.testing.assert_close(net(t, x.roll((3, 5), (2, 3))), net(t, x).roll((3, 5), (2, 3)))
+
+
+def test_pairwise_interactions_are_of_two_variables() -> None:
+    """Mixed differences of third order vanish: no term of the sum sees three variables."""
+    net = backbones["pairwise"]((4,), width=6, depth=2).double()
+    t, x = torch.zeros(()), torch.randn(4, generator=torch.Generator().manual_seed(0)).double()
+    moves = torch.eye(4, dtype=torch.float64)
+    mixed = torch.zeros(4, dtype=torch.float64)
+    for bits in range(8):
+        on = [k for k in range(3) if bits >> k & 1]
+        mixed = mixed + (-1) ** len(on) * net(t, (x + sum(moves[k] for k in on))[None])[0]
+    assert float(mixed.abs().max()) < 1e-14
+    pair = net(t, (x + moves[0] + moves[1])[None]) - net(t, (x + moves[0])[None]) - net(t, (x + moves[1])[None])
+    assert float((pair + net(t, x[None])).abs().max()) > 1e-4
+
+
+def test_pairwise_refuses_what_has_no_pairs() -> None:
+    with pytest.raises(SettingsError, match="at least two channels"):
+        backbones["pairwise"]((1,))
+    with pytest.raises(SettingsError, match="space axes"):
+        backbones["pairwise"]((2, 8))
+    with pytest.raises(SettingsError, match="width >= 1"):
+        backbones["pairwise"]((2,), width=0)
 
 
 def test_gain_starts_from_orthogonal_matrices() -> None:

@@ -58,6 +58,7 @@ REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
 }
 PHYSICS: dict[str, Any] = {
     "mlp": {"family": "lotka_volterra", "own": {"alpha": 0.5, "beta": 0.5}, "shared": {"gamma": 0.5, "delta": 0.5}},
+    "pairwise": {"family": "lotka_volterra", "own": {"alpha": 0.5, "beta": 0.5}, "shared": {"gamma": 0.5, "delta": 0.5}},
     "field": {"family": "heat", "arguments": {"size": 16}, "own": {"D": 0.01}, "fixed": {"r": 0.0}},
 }
 
@@ -79,7 +80,7 @@ def data(shape: tuple[int, ...]) -> Trajectories:
 def test_trains_or_is_refused(adapter: str, source: str, backbone: str) -> None:
     who, reason = REFUSED.get(source, ((), ""))
     torch.manual_seed(0)
-    shape = (2,) if backbone == "mlp" else (1, 16 if adapter == "hybrid" else 8)
+    shape = (2,) if backbone in ("mlp", "pairwise") else (1, 16 if adapter == "hybrid" else 8)
     settings = {"physics": PHYSICS.get(backbone, PHYSICS["field"])} if adapter == "hybrid" else {}
     made = adapters[adapter](lambda: backbones[backbone](shape, width=4), **settings)
     if adapter in who:
