@@ -13,7 +13,7 @@ from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 from leads.adapters import Adapter, Context
 from leads.contexts import ContextSource
 from leads.errors import SettingsError, ShapeError, UnknownNameError
-from leads.integrators import integrate, integrate_adjoint, integrate_history, tableau
+from leads.integrators import integrate, integrate_adjoint, integrate_history, integrate_written, tableau, taken_once
 from leads.registry import nearest
 from leads.trajectories import Trajectories
 from leads.trajectories.segments import Segments, stacked, whole
@@ -104,6 +104,10 @@ class DecomposedDynamics(nn.Module):
             leaves, structure = tree_flatten(prepared)
             tensors = [w for w in leaves if isinstance(w, Tensor)]
             return integrate_adjoint(self._open(leaves, structure), x0, t, tensors, **steps).movedim(0, 2)
+        if self.memory == "store" and self.history == 1 and taken_once() and tableau(self.method).order:
+            passes = self.adapter.passes(prepared)
+            if passes is not None:
+                return integrate_written(passes, x0, t, **steps).movedim(0, 2)
         steps["checkpoint"] = self.memory == "checkpoint"
         field = lambda s, x: self.adapter.forward_all(s, x, prepared)  # noqa: E731
         if self.history == 1:

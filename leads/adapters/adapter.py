@@ -61,6 +61,11 @@ class Adapter(nn.Module, ABC):
         """:meth:`forward` for ``x`` of shape ``(E, N, C, *X)``."""
         return vmap(lambda y, q: self.forward(t, y, q))(x, prepared)
 
+    def passes(self, prepared: Any) -> Any:
+        """The field's written-out way back (see :mod:`leads.integrators.written`), or ``None`` where there is none."""
+        del prepared
+        return None
+
     def given(self, parameters: Tensor | None) -> Context:
         """The ``known`` entries of contexts, never trained and never adapted, from the data's parameters ``(E, P)``."""
         del parameters
@@ -103,3 +108,8 @@ class WeightAdapter(Adapter):
 
     def forward_all(self, t: Tensor, x: Tensor, prepared: Any) -> Tensor:
         return self.backbone.batched(prepared, t, x)
+
+    def passes(self, prepared: Any) -> Any:
+        # An adapter with a field of its own has no way back until it writes one.
+        own = type(self).forward_all is not WeightAdapter.forward_all
+        return None if own else self.backbone.passes(prepared)

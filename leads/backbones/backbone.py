@@ -56,6 +56,11 @@ class Backbone(nn.Module):
         one = lambda w, s, y: functional_call(self, w, (s.squeeze(0) if s.ndim else s, y))  # noqa: E731
         return vmap(one, in_dims=(0, time_axis, 0))(ready, t, x)
 
+    def passes(self, ready: Any) -> Any:
+        """A written-out way back for :func:`leads.integrators.integrate_written`, or ``None`` where there is none."""
+        del ready
+        return None
+
     def layers(self) -> list[str]:
         """Prefixes of the parameters of each layer, input to output: what "first" and "last" layer mean."""
         seen: dict[str, None] = {}

@@ -12,6 +12,9 @@ from leads.backbones.backbone import Backbone, Swish, Weights, backbones, fold_s
 from leads.backbones.coded import CodedLayer, CodedPerceptron
 from leads.errors import SettingsError
 
+#: Rows of a product from which on gathering more does not make it cheaper.
+ENOUGH = 256
+
 
 @backbones.register("mlp")
 class MLP(Backbone):
@@ -78,3 +81,66 @@ class MLP(Backbone):
             x = nn.functional.silu(torch.baddbmm(b, x, w))
         w, b = ready[-1]
         return torch.baddbmm(b, x, w)
+
+    def passes(self, ready: list[tuple[Tensor, Tensor]]) -> PerceptronPasses:
+        return PerceptronPasses(ready)
+
+
+class PerceptronPasses:
+    """The batched perceptron with its way back written out (see :mod:`leads.integrators.written`)."""
+
+    def __init__(self, layers: list[tuple[Tensor, Tensor]]) -> None:
+        self._given = layers
+        self._layers = [(w.detach(), b.detach()) for w, b in layers]
+        self._back = [w.detach().mT for w, _ in layers]
+        self.begin()
+
+    def begin(self) -> None:
+        #: What each layer saw and what came back to it, until it is enough for one product.
+        self._seen: list[tuple[list[Tensor], list[Tensor]]] = [([], []) for _ in self._layers]
+        self._sums: list[tuple[Tensor, Tensor] | None] = [None for _ in self._layers]
+
+    def tensors(self) -> list[Tensor]:
+        return [p for layer in self._given for p in layer]
+
+    def forward(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        kept = [x]
+        for w, b in self._layers[:-1]:
+            z = torch.baddbmm(b, x, w)
+            x = nn.functional.silu(z)
+            kept += [z, x]
+        w, b = self._layers[-1]
+        return torch.baddbmm(b, x, w), kept
+
+    def backward(self, kept: list[Tensor], gradient: Tensor) -> Tensor:
+        for i in range(len(self._layers) - 1, -1, -1):
+            inputs, gradients = self._seen[i]
+            inputs.append(kept[2 * i])
+            gradients.append(gradient)
+            if len(inputs) * gradient.shape[1] >= ENOUGH:
+                self._collect(i)
+            gradient = torch.bmm(gradient, self._back[i])
+            if i:
+                gradient = torch.ops.aten.silu_backward(gradient, kept[2 * i - 1])
+        return gradient
+
+    def gradients(self) -> list[Tensor]:
+        out: list[Tensor] = []
+        for i in range(len(self._layers)):
+            self._collect(i)
+            out += self._sums[i] or ()
+        return out
+
+    def _collect(self, i: int) -> None:
+        """Add the product of what layer i has seen so far to its gradient."""
+        inputs, gradients = self._seen[i]
+        if not inputs:
+            return
+        x, g = (v[0] if len(v) == 1 else torch.cat(v, 1) for v in (inputs, gradients))
+        before, bias = self._sums[i], g.sum(1, keepdim=True)
+        if before is None:
+            self._sums[i] = (torch.bmm(x.mT, g), bias)
+        else:
+            self._sums[i] = (before[0].baddbmm_(x.mT, g), before[1].add_(bias))
+        inputs.clear()
+        gradients.clear()

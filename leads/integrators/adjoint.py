@@ -41,7 +41,7 @@ def integrate_adjoint(
         States at ``times``, shape ``(T, *x0.shape)``; once differentiable in ``x0`` and ``tensors``.
 
     Raises:
-        SettingsError: the one-step map, which has no equation to be adjoint to.
+        SettingsError: second derivatives are asked for; or the one-step map, which has no equation to be adjoint to.
 
     Source: Chen et al. (2018), Neural ordinary differential equations, section 2.
     """
@@ -72,8 +72,13 @@ class _Adjoint(torch.autograd.Function):
         return states
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        # Not once_differentiable, which lets torch.autograd.grad find a wrong second derivative by other paths.
+        if torch.is_grad_enabled():
+            raise SettingsError(
+                "memory='adjoint' gives first derivatives, and second ones are asked for (by an inner loop, say). Use "
+                "memory='checkpoint', or first-order gradients (first_order=True)."
+            )
         states, times, *tensors = ctx.saved_tensors
         a, sums = torch.zeros_like(states[0]), [torch.zeros_like(w) for w in tensors]
         shape = () if times.ndim == 1 else wide_shape(states[0], times)

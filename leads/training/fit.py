@@ -17,6 +17,7 @@ from leads.adapters import Context
 from leads.dynamics import DecomposedDynamics
 from leads.environments import EnvironmentFamily
 from leads.errors import DivergenceError
+from leads.integrators import gradients_once
 from leads.training.alternation import Alternation
 from leads.training.checkpoints import load_checkpoint, save_checkpoint
 from leads.training.checks import backward, check_data, diverged, keeps_rows, replaced
@@ -211,7 +212,8 @@ class _Run:
         except DivergenceError as error:
             where = f"At training step {self.step}{self._which()}"
             raise DivergenceError(f"{where}: {error} The best weights so far are kept.") from error
-        per_environment, data_loss = self._loss(episode, contexts)
+        with gradients_once():
+            per_environment, data_loss = self._loss(episode, contexts)
         value = float(data_loss.detach())
         if not math.isfinite(value):
             raise diverged(f"{self.step}{self._which()}", per_environment, episode)

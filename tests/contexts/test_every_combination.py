@@ -58,7 +58,11 @@ REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
 }
 PHYSICS: dict[str, Any] = {
     "mlp": {"family": "lotka_volterra", "own": {"alpha": 0.5, "beta": 0.5}, "shared": {"gamma": 0.5, "delta": 0.5}},
-    "pairwise": {"family": "lotka_volterra", "own": {"alpha": 0.5, "beta": 0.5}, "shared": {"gamma": 0.5, "delta": 0.5}},
+    "pairwise": {
+        "family": "lotka_volterra",
+        "own": {"alpha": 0.5, "beta": 0.5},
+        "shared": {"gamma": 0.5, "delta": 0.5},
+    },
     "field": {"family": "heat", "arguments": {"size": 16}, "own": {"D": 0.01}, "fixed": {"r": 0.0}},
 }
 

@@ -97,6 +97,12 @@ def test_second_order_inner_loops_through_checkpoints(data: leads.Trajectories) 
         torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-14)
 
 
+def test_second_order_inner_loops_through_the_adjoint_are_refused(data: leads.Trajectories) -> None:
+    model = leads.build("maml", data, seed=0, memory="adjoint", steps=1, inner_lr=0.05).double()
+    with pytest.raises(SettingsError, match="memory='checkpoint'"):
+        model.source.train_contexts(model, None, data)
+
+
 def test_what_cannot_be_is_refused() -> None:
     family = leads.make("lotka_volterra")
     with pytest.raises(UnknownNameError, match="checkpoint"):
