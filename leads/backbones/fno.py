@@ -11,6 +11,7 @@ from torch.nn.functional import silu, softplus
 from leads.backbones.backbone import Backbone, Swish, Weights, backbones
 from leads.backbones.grid import coordinates as coordinates_of
 from leads.backbones.grid import require_positive, space_axes
+from leads.backbones.head import pointwise_head
 from leads.backbones.spectral import SpectralConv, from_modes, kept_modes, mode_matrices, multiply_modes
 from leads.errors import SettingsError
 
@@ -116,13 +117,14 @@ class FNO(Backbone):
         del t
         e, n, _, *grid = x.shape
         y = self._inputs(x.flatten(0, 1)).unflatten(0, (e, n)).flatten(3)
-        for i, (matrix, bias, spectral) in enumerate(ready):
+        *blocks, (project, shift, _), (out, last_shift, _) = ready
+        for i, (matrix, bias, spectral) in enumerate(blocks):
             z = torch.matmul(matrix, y) + bias
             if spectral is not None:
                 modes = multiply_modes(kept_modes(y.unflatten(-1, grid), self.modes), spectral)
                 z = z + from_modes(modes, self.modes, grid).flatten(3)
-            y = silu(z) if 0 < i < len(ready) - 1 and i != len(self.blocks) else z
-        return y.reshape(x.shape)
+            y = silu(z) if 0 < i < len(self.blocks) else z
+        return pointwise_head(y, project, shift, out, last_shift).reshape(x.shape)
 
 
 def _pointwise(space: int, inputs: int, outputs: int) -> nn.Module:
