@@ -16,8 +16,10 @@ lint: install
 	$(VENV)/bin/ruff format --check leads tests benchmarks examples
 	$(VENV)/bin/mypy leads
 
+# A report beside the stored run (benchmarks/results): it fails on no machine.
 bench: install
-	$(RUN)/python benchmarks/speed.py
+	$(RUN)/python benchmarks/speed/run.py --out runs/bench/speed.json
+	$(RUN)/python benchmarks/speed/compare.py runs/bench/speed.json
 	$(RUN)/python benchmarks/simulation.py
 	$(RUN)/python benchmarks/scaling.py
 

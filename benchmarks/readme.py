@@ -53,24 +53,29 @@ def errors() -> str:
 
 
 def speed() -> str:
-    rows = []
+    """Training steps beside naive ones of the same run, and how near they are to the machine's limit."""
     path = RESULTS / "speed.json"
-    if path.exists():
-        result = json.loads(path.read_text())
-        for r in result["steps"]:
-            rows.append(
-                [f"CoDA step, {r['case']}", f"{r['ms']:.1f} ms", f"{r['reference_ms']:.0f} ms", f"{r['ratio']:.1f}x"]
-            )
-        a = result["adaptation"]
+    if not path.exists():
+        return ""
+    rows = []
+    for r in json.loads(path.read_text())["rows"]:
+        what = f"{r['name']}, {'teacher forcing' if r['phase'] == 'forced' else 'whole rollout'}"
         rows.append(
             [
-                f"adapting 4 environments ({a['iterations']} iterations)",
-                f"{a['seconds'] * 1e3:.0f} ms",
-                "hundreds of 52 ms steps",
-                "",
+                what, f"{r['ms']:.1f} ms", f"{r['naive_ms']:.0f} ms", f"{r['ratio']:.1f}x", f"{r['goal']:g}x",
+                f"{100 * r['achieved']:.0f} %", f"{r['peak_MiB']:.0f} / {r['naive_peak_MiB']:.0f} MiB",
             ]
-        )
-    return Table(["work, one core", "leads", "reference", "ratio"], rows).markdown()
+        )  # fmt: skip
+    heads = [
+        "CoDA step, one core",
+        "leads",
+        "naive, same run",
+        "ratio",
+        "goal",
+        "of the machine's limit",
+        "peak memory",
+    ]
+    return Table(heads, rows).markdown()
 
 
 def simulation() -> str:
