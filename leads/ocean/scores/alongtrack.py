@@ -71,7 +71,7 @@ def daily_score(
         DataError: an estimate that is missing where the truth is known, or no bin with enough observations.
     """
     truth, wide = _track(estimate, truth, time)
-    keep = valid(estimate, wide, None, "Along-track score")
+    keep = valid(estimate, wide, None, "Along-track score", "setting the truth to NaN there")
     day = torch.floor(time.to(torch.float64) / bin_length).long()
     day = (day - day.min()).to(truth.device)
     n = int(day.max()) + 1

@@ -68,7 +68,11 @@ def long_enough(count: int, name: str, least: int = SHORTEST) -> None:
         raise ShapeError(f"A spectrum along {name} needs at least {least} points, got {count}. Take a longer stretch.")
 
 
-def valid(estimate: Tensor, truth: Tensor, mask: Tensor | None, what: str) -> Tensor:
+#: How to leave out on purpose what an estimate lacks.
+BY_MASK = "mask=torch.isfinite(estimate)"
+
+
+def valid(estimate: Tensor, truth: Tensor, mask: Tensor | None, what: str, mend: str = BY_MASK) -> Tensor:
     """Where to score: ``mask`` where given, else where the truth is finite (land is NaN).
 
     Raises:
@@ -91,6 +95,6 @@ def valid(estimate: Tensor, truth: Tensor, mask: Tensor | None, what: str) -> Te
     if lost:
         raise DataError(
             f"{what}: the estimate is NaN or infinite at {lost} of {int(finite.sum())} points where the truth is known. "
-            "Fill them, or leave them out on purpose by mask=torch.isfinite(estimate)."
+            f"Fill them, or leave them out on purpose by {mend}."
         )
     return finite

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import dataclass
 
 import torch
@@ -20,6 +21,7 @@ class DrifterScores:
         drifter reached land or left the grid.
     separation: m, ``(..., P, T)``.
     mean_separation: over drifters that are afloat in both, ``(..., T)``.
+    afloat: share of the true drifters still afloat that are so in the forecast too, ``(..., T)``.
     skill: of Liu and Weisberg (2011), over the whole time, ``(..., P)``.
     """
 
@@ -28,6 +30,7 @@ class DrifterScores:
     truth: Tensor
     separation: Tensor
     mean_separation: Tensor
+    afloat: Tensor
     skill: Tensor
 
 
@@ -74,8 +77,8 @@ def advect(
     clock = times.to(torch.float64).tolist()
 
     def field(t: Tensor, x: Tensor) -> Tensor:
-        now, i = float(t), 0
-        i = min(max(sum(1 for c in clock if c <= now) - 1, 0), len(clock) - 2)
+        now = float(t)
+        i = min(max(bisect_right(clock, now) - 1, 0), len(clock) - 2)
         share = (now - clock[i]) / (clock[i + 1] - clock[i])
         return waters.rates(torch.lerp(flow[:, i], flow[:, i + 1], share), x)
 
@@ -134,11 +137,13 @@ def drifter_scores(
     own = advect(*truth, times, start, waters, at, step)
     theirs = advect(*forecast, times, start, waters, at, step)
     separation = waters.distance(theirs, own)
+    held = torch.isfinite(separation).sum(-2) / torch.isfinite(own[..., 0]).sum(-2)
     return DrifterScores(
         times if at is None else at,
         theirs,
         own,
         separation,
         separation.nanmean(-2),
+        held,
         skill_score(separation, own, waters, tolerance),
     )

@@ -154,7 +154,8 @@ def _shortest(x: np.ndarray, y: np.ndarray, score: np.ndarray, level: float, pat
 
     z = np.ma.masked_invalid(score)
     # The lines of matplotlib's contour, in its order.
-    lines = contour_generator(x, y, z, name="mpl2014", line_type="SeparateCode").lines(level)[0]
+    generator = contour_generator(x, y, z, name="mpl2014", line_type="SeparateCode")
+    lines = [np.asarray(line) for line in generator.lines(level)[0] or ()]
     if not lines:
         return (float(x.min()), float(y.min())) if bool((z > level).all()) else (np.inf, np.inf)
     points = lines[0] if path == "first" else np.concatenate(lines)
