@@ -23,7 +23,7 @@ class OptimalInterpolation(Baseline):
         spacing: of points along y and x.
         mean: what the field falls back on, broadcasting against ``(E, N, C, Y, X)``; None takes the mean of each
             trajectory's observations.
-        window: see :class:`Window`.
+        window: see :class:`Window`, the default.
         every: takes every so-manieth frame, row and column of the past (from the last frame, and the middle of a stride):
             dense frames hold far more points than they hold information.
 
@@ -34,7 +34,7 @@ class OptimalInterpolation(Baseline):
     covariance: Covariance
     spacing: tuple[float, float]
     mean: Tensor | None = None
-    window: Window = Window()
+    window: Window | None = None
     every: tuple[int, int, int] = (1, 1, 1)
 
     def __post_init__(self) -> None:
@@ -92,8 +92,8 @@ class LinearInterpolation(Baseline):
             return held(last, leads)
         t0, ny, nx = past.shape[2], *past.shape[-2:]
         axes = (past_times - past_times[-1], torch.arange(ny) * self.spacing[0], torch.arange(nx) * self.spacing[1])
-        places = torch.cartesian_prod(*(a.double() / s for a, s in zip(axes, self.scales, strict=True)))
-        places = places.reshape(t0, ny * nx, 3).numpy()
+        scaled = torch.cartesian_prod(*(a.double() / s for a, s in zip(axes, self.scales, strict=True)))
+        places = scaled.reshape(t0, ny * nx, 3).numpy()
         values = past.movedim(3, 2).reshape(-1, t0, ny * nx).detach().cpu().double().numpy()
         filled = _fill(values, places)
         shaped = torch.as_tensor(filled).to(last).reshape(last.shape)

@@ -133,7 +133,7 @@ def _solve(values: Tensor, near: Tensor, used: Tensor, target: Tensor, noise: fl
     """Mean and variance at scaled ``target (G, 3)`` from ``near (B, m, 3)``, of which those ``used`` count."""
     pair = used[:, :, None] & used[:, None, :]
     among = torch.where(pair, _gaussian(near, near), 0.0)
-    among = among + torch.diag_embed(torch.where(used, noise**2, 1.0))
+    among = among + torch.diag_embed(torch.where(used, noise**2, torch.ones_like(values)))
     across = torch.where(used[:, None], _gaussian(target.expand(len(near), -1, -1), near), 0.0)
     factor = torch.linalg.cholesky(among)
     mean = across @ torch.cholesky_solve(values[..., None], factor)

@@ -116,7 +116,7 @@ class WindowPropagation(Baseline):
         lengths = ((h0.shape[-2] - 1) * dy, (h0.shape[-1] - 1) * dx)
         inner = _laplacian(h0, dy, dx)
         q0 = GRAVITY / f * (pad(inner[:, None], (1, 1, 1, 1), mode="replicate")[:, 0] - stretching * h0)
-        rate = self._rate(land)[:, 1:-1, 1:-1]
+        rate = self._rate(land, h0)[:, 1:-1, 1:-1]
 
         def height(change: Tensor) -> Tensor:
             return h0 + pad(solve_helmholtz(f / GRAVITY * change, lengths, stretching), (1, 1, 1, 1))
@@ -133,11 +133,11 @@ class WindowPropagation(Baseline):
         changes = integrate(field, torch.zeros_like(inner), times, method="rk4", max_step=self.step)
         return torch.stack([height(change) for change in changes])
 
-    def _rate(self, land: Tensor) -> Tensor:
+    def _rate(self, land: Tensor, like: Tensor) -> Tensor:
         """Of the sponge, 1/s, ``(B, Y, X)``."""
         ny, nx = land.shape[-2:]
         dy, dx = self.spacing
-        rows, columns = torch.arange(ny, device=land.device), torch.arange(nx, device=land.device)
+        rows, columns = (torch.arange(n, dtype=like.dtype, device=like.device) for n in (ny, nx))
         to_y = torch.minimum(rows, ny - 1 - rows)[:, None] * dy
         to_x = torch.minimum(columns, nx - 1 - columns) * dx
         depth = (1 - torch.minimum(to_y, to_x) / max(self.sponge, 1e-30)).clamp_min(0).square()
@@ -154,7 +154,8 @@ def window_geometry(latitude: Tensor, longitude: Tensor) -> tuple[float, tuple[f
         SettingsError: coordinates that are not uniform, or a window within 5 degrees of the equator.
     """
     middle = float((latitude[0] + latitude[-1]) / 2)
-    _off_equator(torch.tensor([float(latitude.min()), float(latitude.max()), middle]))
+    ends = torch.stack([latitude.min(), latitude.max()])
+    _off_equator(ends if float(ends.prod()) > 0 else torch.zeros(1))
     metre = math.pi / 180 * RADIUS
     dy = spacing_of(latitude, len(latitude), "latitude") * metre
     return middle, (dy, spacing_of(longitude, len(longitude), "longitude") * metre * math.cos(math.radians(middle)))
@@ -198,8 +199,7 @@ def _each(value: Tensor | float, environments: int, like: Tensor) -> Tensor:
 
 def _off_equator(latitude: Tensor) -> None:
     worst = float(latitude.abs().min())
-    across = bool((latitude > 0).any()) and bool((latitude < 0).any()) and latitude.numel() == 3
-    if worst < EQUATOR or across:
+    if worst < EQUATOR:
         raise SettingsError(
             f"Geostrophy fails near the equator: latitudes must be at least {EQUATOR:g} degrees away from it, got {worst:g}. "
             "Leave those rows or environments out."
