@@ -65,7 +65,9 @@ def animate(
         if len(field) != len(leads):
             raise ShapeError(f"{name!r} has {len(field)} frames, there are {len(leads)} lead times.")
     figure, images, clock = _stage(frames, chart, leads, kind, label, title)
-    FigureCanvasAgg(figure)
+    # Laid out once: every frame has the same panels.
+    FigureCanvasAgg(figure).draw()
+    figure.set_layout_engine("none")
     writer = writers[path.suffix](fps=rate)
     try:
         with writer.saving(figure, str(path), dpi=DPI):

@@ -19,7 +19,7 @@ MAPS: dict[str, tuple[str, str, bool]] = {
     "height": ("balance", "RdBu_r", True),
     "temperature": ("thermal", "inferno", False),
     "speed": ("speed", "YlGn", False),
-    "error": ("delta", "PuOr", True),
+    "error": ("diff", "PuOr_r", True),
     "uncertainty": ("amp", "OrRd", False),
     "vorticity": ("curl", "BrBG", True),
 }

@@ -56,7 +56,8 @@ def _arrows(ax: Any, chart: Chart, u: Tensor, v: Tensor, key: bool, arrows: int)
     step = float(chart.x[1] - chart.x[0]) * every
     made = ax.quiver(
         chart.x[cut[1]], chart.y[cut[0]], u[cut], v[cut],
-        angles="uv", units="x", scale_units="x", scale=typical / (1.1 * step), width=0.07 * step, color="#202020", pivot="mid",
+        angles="uv", units="x", scale_units="x", scale=typical / (1.1 * step), width=0.06 * step, color="#202020", pivot="mid",
+        headwidth=5, headlength=5.5, headaxislength=5, minlength=0.6,
     )  # fmt: skip
     if key:
         shown = _round(typical)

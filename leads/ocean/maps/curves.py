@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -36,7 +36,7 @@ def lead_curves(scores: Mapping[str, Tensor], leads: Tensor, label: str, *, zero
     """
     if not scores:
         raise SettingsError("There are no scores to draw.")
-    figure, axes = _grid(1, 1, width=6.2, height=3.8)
+    figure, axes = _grid(1, 1, width=6.4, height=3.6)
     ax, x = axes[0][0], leads.cpu() / DAY
     for i, (name, values) in enumerate(scores.items()):
         if values.ndim not in (2, 3) or values.shape[-1] != len(leads):
@@ -47,7 +47,7 @@ def lead_curves(scores: Mapping[str, Tensor], leads: Tensor, label: str, *, zero
         flat = torch.where(torch.isfinite(flat), flat, torch.nan)
         mean = flat.nanmean(0)
         deviation = (flat - mean).square().nanmean(0).sqrt()
-        colour, dash = COLOURS[i % len(COLOURS)], DASHES[i // len(COLOURS) % len(DASHES)]
+        colour, dash = COLOURS[i % len(COLOURS)], DASHES[i % len(DASHES)]
         ax.plot(x, mean, color=colour, ls=dash, lw=1.9, label=name)
         if len(flat) > 1:
             ax.fill_between(x, mean - deviation, mean + deviation, color=colour, alpha=0.13, lw=0)
@@ -85,21 +85,13 @@ def spectra(
     if truth not in densities:
         raise SettingsError(f"The densities must hold {truth!r}; they hold {', '.join(densities)}.")
     errors = errors or {}
-    figure, axes = _grid(1, 2 if errors else 1, width=4.8, height=3.9)
-    left = axes[0][0]
-    methods = [n for n in (*densities, *errors) if n != truth]
-    colour = {truth: "#202020", **{n: COLOURS[i % len(COLOURS)] for i, n in enumerate(dict.fromkeys(methods))}}
-    for name, s in densities.items():
-        left.loglog(
-            1 / s.wavenumber.cpu(),
-            s.density.detach().cpu(),
-            color=colour[name],
-            lw=2 if name == truth else 1.6,
-            label=name,
-        )
-    left.set(xlabel=f"wavelength ({unit})", ylabel=f"power spectral density ({quantity})")
-    left.invert_xaxis()
+    figure, axes = _grid(1, 2 if errors else 1, width=4.4 if errors else 6.0, height=4.4)
+    left, right = axes[0][0], axes[0][-1]
+    methods = list(dict.fromkeys(n for n in (*densities, *errors) if n != truth))
+    look = {n: {"color": COLOURS[i % len(COLOURS)], "ls": DASHES[i % len(DASHES)]} for i, n in enumerate(methods)}
+    look[truth] = {"color": "#202020", "ls": "-"}
     reference = densities[truth]
+    labels = {n: n for n in (truth, *methods)}
     for name, s in errors.items():
         if s.density.shape != reference.density.shape:
             raise ShapeError(
@@ -108,19 +100,38 @@ def spectra(
         wavelength = 1 / s.wavenumber.cpu()
         score = (1 - s.density / reference.density).detach().cpu()
         found = float(first_crossing(wavelength, score, level))
-        right = axes[0][1]
-        resolved = f"{name}: {found:.3g} {unit}" if math.isfinite(found) else f"{name}: none"
-        right.semilogx(wavelength, score, color=colour[name], lw=1.8, label=resolved)
+        right.semilogx(wavelength, score, lw=1.8, **look[name])
+        labels[name] = f"{name} ({found:.3g} {unit})" if math.isfinite(found) else f"{name} (none)"
         if math.isfinite(found):
             for ax in (left, right):
-                ax.axvline(found, color=colour[name], lw=1, ls=":")
-            right.plot([found], [level], "o", ms=5, color=colour[name])
+                ax.axvline(found, color=look[name]["color"], lw=1, ls=":")
+            right.plot([found], [level], "o", ms=5, color=look[name]["color"])
+    for name, s in densities.items():
+        left.loglog(
+            1 / s.wavenumber.cpu(),
+            s.density.detach().cpu(),
+            lw=2.2 if name == truth else 1.6,
+            label=labels[name],
+            **look[name],
+        )
+    # What lies further below the truth is nobody's resolved scale.
+    top = float(reference.density.max())
+    left.set(xlabel=f"wavelength ({unit})", ylabel=f"power spectral density ({quantity})", ylim=(1e-7 * top, 4 * top))
+    left.invert_xaxis()
     if errors:
         right.axhline(level, color="#707070", lw=0.8, ls="--")
         right.set(xlabel=f"wavelength ({unit})", ylabel="1 - PSD(error) / PSD(truth)", ylim=(-0.6, 1.03))
         right.invert_xaxis()
-        right.legend(frameon=False, fontsize=9, title="effective resolution", title_fontsize=9, loc="lower left")
-    left.legend(frameon=False, fontsize=9, loc="lower left")
+    heading = "effective resolution in brackets" if errors else None
+    figure.legend(
+        *left.get_legend_handles_labels(),
+        loc="outside lower center",
+        ncols=2,
+        frameon=False,
+        fontsize=9,
+        title=heading,
+        title_fontsize=9,
+    )
     for ax in axes[0]:
         _plain_ticks(ax)
     return figure
@@ -152,8 +163,7 @@ def space_time_resolution(
     ax.invert_yaxis()
     if ax.get_legend_handles_labels()[0]:
         ax.legend(fontsize=9, title="effective resolution", title_fontsize=9, loc="lower left", framealpha=0.9)
-    for axis in (ax,):
-        _plain_ticks(axis, both=True)
+    _plain_ticks(ax, both=True)
     bar = figure.colorbar(image, ax=ax, pad=0.02)
     bar.set_label("1 - PSD(error) / PSD(truth)", fontsize=9)
     ax.set_title(title, fontsize=10)
@@ -176,7 +186,7 @@ def drifters(scores: DrifterScores, chart: Chart, currents: Currents | None = No
         raise ShapeError(
             f"This figure draws drifters (P, T, 2), got {tuple(scores.truth.shape)}. Select one environment."
         )
-    figure, axes = _grid(1, 2, width=4.9, height=4.1)
+    figure, axes = _grid(1, 2, width=4.4, height=4.3)
     ax, right = axes[0]
     if currents is not None:
         speed = torch.hypot(*currents)
@@ -187,14 +197,14 @@ def drifters(scores: DrifterScores, chart: Chart, currents: Currents | None = No
             ax.plot(*_on_page(path, chart), color=colour, lw=1.3, label=None if i else name)
     ax.plot(*_on_page(scores.truth[:most, 0].detach().cpu(), chart), "o", ms=3.2, color="#1b6ca8", label="start")
     ax.set(xlim=(float(chart.x[0]), float(chart.x[-1])), ylim=(float(chart.y[0]), float(chart.y[-1])))
-    ax.legend(fontsize=8.5, loc="upper right", framealpha=0.9)
+    ax.legend(fontsize=9, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, frameon=False)
     time = (scores.times - scores.times[0]).cpu() / DAY
     for one in scores.separation.detach().cpu():
         right.plot(time, one / 1e3, color="#9aa7b4", lw=0.7)
     right.plot(time, scores.mean_separation.detach().cpu() / 1e3, color=COLOURS[1], lw=2.2, label="mean")
-    right.set(xlabel="lead time (days)", ylabel="distance of forecast and true drifter (km)")
+    right.set(xlabel="time since they set out (days)", ylabel="distance (km)")
     right.set_ylim(bottom=0)
-    right.set_title(f"skill score {float(scores.skill.nanmean()):.2f} (mean; 1 is perfect)", fontsize=9.5)
+    right.set_title(f"forecast and true drifter: skill score {float(scores.skill.nanmean()):.2f}", fontsize=9.5)
     right.legend(frameon=False, fontsize=9)
     return figure
 
@@ -214,7 +224,7 @@ def _on_page(path: Tensor, chart: Chart) -> tuple[Tensor, Tensor]:
     return wrapped[0], wrapped[1]
 
 
-def _plain_ticks(ax, both: bool = False) -> None:  # type: ignore[no-untyped-def]
+def _plain_ticks(ax: Any, both: bool = False) -> None:
     """Whole numbers instead of powers of ten along wavelengths."""
     from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 

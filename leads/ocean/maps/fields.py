@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -51,8 +52,10 @@ def field_map(
     image = chart.draw(ax, field, **limits(kind, field))
     if currents is not None:
         draw_currents(ax, chart, *currents, style=style, arrows=26)
-    bar = figure.colorbar(image, ax=ax, shrink=0.85, pad=0.02)
+    side = "bottom" if chart.ratio < 0.6 else "right"
+    bar = figure.colorbar(image, ax=ax, shrink=0.85, pad=0.02, aspect=28, location=side)
     bar.set_label(label, fontsize=9)
+    bar.ax.tick_params(labelsize=8)
     ax.set_title(title, fontsize=10, loc="left")
     return figure
 
@@ -87,7 +90,7 @@ def comparison(
     if len(truth) != len(forecast) or len(leads) != len(truth):
         raise ShapeError(f"Truth, forecast and leads have {len(truth)}, {len(forecast)} and {len(leads)} times.")
     frames = spread(len(leads), most)
-    figure, axes = _panels(3, len(frames), chart, width=2.5)
+    figure, axes = _panels(3, len(frames), chart, width=1.95)
     shared, wrong = limits(kind, truth), limits("error", (forecast - truth)[frames])
     for j, k in enumerate(frames):
         rows = ((truth[k], shared), (forecast[k], shared), (forecast[k] - truth[k], wrong))
@@ -96,10 +99,14 @@ def comparison(
             draw_currents(axes[i][j], chart, flow[0][k], flow[1][k], style, key=False, arrows=14)
         axes[0][j].set_title(days(leads[k]), fontsize=10)
     for i, name in enumerate(("truth", "forecast", "error")):
-        axes[i][0].annotate(name, (-0.32, 0.5), xycoords="axes fraction", rotation=90, va="center", fontsize=10.5)
+        axes[i][0].set_ylabel(name, fontsize=10.5)
+    if chart.kind == "box":
+        axes[2][0].set_xlabel("km", fontsize=8.5)
+    tall = figure.get_size_inches()[1] / 3
     for image, part in ((images[0], axes[:2]), (images[2], axes[2:])):
         bar = figure.colorbar(image, ax=[ax for row in part for ax in row], shrink=0.85, pad=0.015, aspect=24)
-        bar.set_label(label, fontsize=9)
+        # About eleven letters an inch.
+        bar.set_label(fill(label, max(8, int(11 * tall * len(part)))), fontsize=9)
         bar.ax.tick_params(labelsize=8)
     if title:
         figure.suptitle(title, fontsize=11)
@@ -118,7 +125,7 @@ def uncertainty(
 ) -> Figure:
     """Forecast, its error, its standard deviation and the error in standard deviations, ``(Y, X)`` each.
 
-    Error and deviation share the end of their scales. With honest bars about 5 % of the last panel lies beyond two.
+    With honest bars about 5 % of the last panel lies beyond two.
 
     Raises:
         ShapeError, DataError, UnknownNameError: see :func:`field_map`.
@@ -126,8 +133,9 @@ def uncertainty(
     for x in (truth, forecast, deviation):
         chart.check(x)
     error = forecast - truth
-    figure, axes = _panels(2, 2, chart, width=3.9)
+    figure, axes = _panels(2, 2, chart, width=3.6)
     worst = limits("error", error)
+    top = max(worst["vmax"], float(deviation[torch.isfinite(deviation)].max()))
     ratio = error / torch.where(deviation > 0, deviation, torch.nan)
     inside = float((ratio[torch.isfinite(ratio)].abs() <= 2).double().mean())
     sigmas = {**limits("error", torch.tensor([3.0])), "vmin": -3.0, "vmax": 3.0}
@@ -137,7 +145,7 @@ def uncertainty(
         (
             "standard deviation",
             deviation,
-            {"cmap": colour_map("uncertainty"), "vmin": 0.0, "vmax": worst["vmax"]},
+            {"cmap": colour_map("uncertainty"), "vmin": 0.0, "vmax": top},
             label,
         ),
         (f"error in deviations: {inside:.0%} within two", ratio, sigmas, ""),
@@ -186,6 +194,6 @@ def _panels(rows: int, columns: int, chart: Chart, width: float) -> tuple[Figure
 
     height = min(max(width * chart.ratio, 0.45 * width), 1.6 * width)
     # Room for titles, ticks and colour bars.
-    size = (columns * width + 1.3, rows * height + 0.35 * rows + 0.5)
+    size = (columns * width + 1.0, rows * height + 0.2 * rows + 0.3)
     figure = Figure(figsize=size, layout="constrained", facecolor="white")
     return figure, figure.subplots(rows, columns, squeeze=False).tolist()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -101,7 +101,11 @@ class OceanResults:
             self.chart(e).check(self.truth[e, 0, 0])
 
     def chart(self, environment: int) -> Chart:
-        return self.charts if isinstance(self.charts, Chart) else self.charts[environment]
+        """Where an environment lies; without land of its own the points at which the truth is never known are land."""
+        chart = self.charts if isinstance(self.charts, Chart) else self.charts[environment]
+        if chart.land is not None or chart.shape != tuple(self.truth.shape[-2:]):
+            return chart
+        return replace(chart, land=~torch.isfinite(self.truth[environment]).flatten(0, 1).any(0))
 
     def name(self, environment: int) -> str:
         return self.environments[environment] if self.environments else f"environment {environment}"
@@ -123,8 +127,9 @@ class OceanResults:
         rows = []
         for name, s in scores.items():
             flat = s.rmse.reshape(-1, len(self.leads))
-            spread = flat.std(0, correction=0)
-            rows.append([name, *(f"{float(flat[:, k].mean()):.3g} ± {float(spread[k]):.1g}" for k in at)])
+            mean, spread = flat.mean(0), flat.std(0, correction=0)
+            several = len(flat) > 1
+            rows.append([name, *(f"{float(mean[k]):.3g}" + f" ± {float(spread[k]):.1g}" * several for k in at)])
         return Table([f"RMSE ({self.unit})", *(fields.days(self.leads[k]) for k in at)], rows)
 
     def panels(self, most: int = 2) -> list[Panel]:
@@ -238,7 +243,13 @@ class OceanResults:
             waters.rates(torch.stack([own[0][0], own[1][0]], -1)[None].cpu().double(), start[None])[0, :, 0]
         )
         start = start[afloat] if bool(afloat.any()) else start
-        return drifter_scores(self._flow(forecast, environment), own, self.leads, start.to(own[0].device), waters)
+        # Four positions a day: a drifter in an eddy turns in a few days.
+        count = 1 + round(4 * float(self.leads[-1] - self.leads[0]) / fields.DAY)
+        at = torch.linspace(
+            float(self.leads[0]), float(self.leads[-1]), max(count, len(self.leads)), dtype=torch.float64
+        )
+        flow = self._flow(forecast, environment)
+        return drifter_scores(flow, own, self.leads, start.to(own[0].device), waters, at=at)
 
     def _flow(self, x: Tensor, e: int) -> tuple[Tensor, Tensor]:
         assert self.velocity is not None
