@@ -215,11 +215,12 @@ def _on_page(path: Tensor, chart: Chart) -> tuple[Tensor, Tensor]:
     if chart.kind != "box":
         return x, y
     sides = [float(c[-1] - c[0] + c[1] - c[0]) for c in (chart.x, chart.y)]
-    wrapped = [(v / 1e3).remainder(s) for v, s in zip((x, y), sides, strict=True)]
+    rounds = [torch.floor(v / 1e3 / side) for v, side in zip((x, y), sides, strict=True)]
+    wrapped = [v / 1e3 - r * side for v, r, side in zip((x, y), rounds, sides, strict=True)]
     if path.ndim == 2 and len(path) > 1:
         jump = torch.zeros(len(path), dtype=torch.bool)
-        for v, s in zip(wrapped, sides, strict=True):
-            jump[1:] |= v.diff().abs() > s / 2
+        for r in rounds:
+            jump[1:] |= r.diff() != 0
         wrapped = [torch.where(jump, torch.nan, v) for v in wrapped]
     return wrapped[0], wrapped[1]
 

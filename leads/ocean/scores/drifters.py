@@ -72,7 +72,8 @@ def advect(
     lead = flow.shape[:-4]
     x0 = start.to(flow).expand(*lead, *start.shape[-2:]) if start.ndim == 2 else start.to(flow)
     if x0.shape[:-2] != lead or x0.shape[-1] != 2:
-        raise ShapeError(f"Starts need shape (P, 2) or {(*lead, 'P', 2)}, got {tuple(start.shape)}.")
+        own = ", ".join(map(str, (*lead, "P", 2)))
+        raise ShapeError(f"Starts need shape (P, 2) or ({own}), got {tuple(start.shape)}.")
     flow = flow.reshape(-1, *flow.shape[-4:])
     clock = times.to(torch.float64).tolist()
 

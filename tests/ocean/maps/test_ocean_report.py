@@ -1,0 +1,174 @@
+from __future__ import annotations
+
+import itertools
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+import torch
+
+import leads
+from leads.dynamics import DecomposedDynamics
+from leads.errors import SettingsError, ShapeError
+from leads.evaluation.report import RunReport, write_report
+from leads.ocean.maps import Chart, OceanResults, with_ocean, write_ocean_report
+from leads.trajectories import DataSplits
+
+DAY = 86400.0
+CHROMIUM = next((p for p in map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome")) if p), None)
+
+
+def velocity(h: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    scale = 9.81 / 9e-5 / 2e4
+    return -scale * (h.roll(-1, -2) - h.roll(1, -2)), scale * (h.roll(-1, -1) - h.roll(1, -1))
+
+
+def made(whole: bool = True) -> OceanResults:
+    """Two environments, two frames; forecasts with known errors, one of two seeds."""
+    y, x = torch.arange(8.0, dtype=torch.float64)[:, None], torch.arange(10.0, dtype=torch.float64)
+    h = 0.1 * torch.sin(2 * torch.pi * y / 8) * torch.cos(2 * torch.pi * (x / 10 + torch.arange(2)[:, None, None] / 9))
+    truth = h.expand(2, 1, 2, 8, 10).clone()
+    truth[:, :, :, :2, :3] = torch.nan
+    step = torch.tensor([0.01, 0.02]).double()[:, None, None]
+    seeds = torch.stack([truth + step, truth + 3 * step])
+    extra = {"velocity": velocity, "deviation": torch.full_like(truth, 0.02)} if whole else {}
+    return OceanResults(
+        truth, {"hybrid": seeds, "persistence": truth - 4 * step}, torch.tensor([1.0, 2.0]).double() * DAY,
+        Chart.box((8, 10), (1e4, 1e4)), environments=("north", "south"), **extra,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("report") / "ocean.html"
+    return write_ocean_report({"A <first> sea": made()}, path, "Two seas", environments=1, provenance="seed 0")
+
+
+class Page(HTMLParser):
+    """What the checks below ask about."""
+
+    VOID = {"meta", "img", "br", "link"}  # noqa: RUF012
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in self.VOID and tag != "!doctype":
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [a for t, a in self.tags if t == tag]
+
+
+def test_page_stands_alone_and_is_well_formed(page: Path) -> None:
+    text = page.read_text()
+    parsed = Page(text)
+    assert parsed.open == []
+    assert "A &lt;first&gt; sea" in text
+    images = parsed.all("img")
+    # Two curves, maps, uncertainty, spectra, drifters, and the animation.
+    assert len(images) == 7
+    assert all(str(i["src"]).startswith("data:image/") for i in images)
+    assert sum(str(i["src"]).startswith("data:image/gif") for i in images) == 1
+    assert not re.search(r'(src|href)="(http|//|file)', text)
+    assert not parsed.all("script")
+    assert not parsed.all("link")
+
+
+def test_page_is_accessible(page: Path) -> None:
+    parsed = Page(page.read_text())
+    assert parsed.all("html")[0]["lang"] == "en"
+    assert "width=device-width" in str(parsed.all("meta")[1]["content"])
+    assert all(len(str(i["alt"])) > 20 for i in parsed.all("img"))
+    levels = [int(t[1]) for t, _ in parsed.tags if re.fullmatch("h[1-6]", t)]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(b - a <= 1 for a, b in itertools.pairwise(levels))
+    identifiers = [a["id"] for _, a in parsed.tags if "id" in a]
+    assert len(set(identifiers)) == len(identifiers)
+    assert all(a["aria-labelledby"] in identifiers for _, a in parsed.tags if "aria-labelledby" in a)
+    assert all(str(a["href"])[1:] in identifiers for a in parsed.all("a"))
+    # What scrolls sideways can be reached by keyboard; what moves starts only when it is opened.
+    assert all(a.get("tabindex") == "0" for t, a in parsed.tags if a.get("class") == "scroll" or t == "pre")
+    assert len(parsed.all("figure")) == len(parsed.all("figcaption"))
+    gif = next(i for i, (t, a) in enumerate(parsed.tags) if t == "img" and "image/gif" in str(a["src"])[:20])
+    assert "details" in [t for t, _ in parsed.tags[gif - 4 : gif]]
+    assert all("open" not in a for a in parsed.all("details"))
+    assert {a.get("scope") for a in parsed.all("th")} == {"row", "col"}
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine's path")
+def test_page_in_chromium_at_800_pixels(page: Path, tmp_path: Path) -> None:
+    from PIL import Image
+
+    shot = tmp_path / "shot.png"
+    flags = ["--headless", "--disable-gpu", "--no-sandbox", "--hide-scrollbars", "--window-size=800,3000"]
+    subprocess.run(
+        [str(CHROMIUM), *flags, f"--screenshot={shot}", page.as_uri()], check=True, capture_output=True, timeout=60
+    )
+    with Image.open(shot) as image:
+        assert image.size[0] == 800
+        colours = image.convert("RGB").resize((80, 300)).getcolors(24000)
+        assert colours is not None
+        assert len(colours) > 50
+    width = subprocess.run(
+        [str(CHROMIUM), *flags, "--dump-dom", page.as_uri()], check=True, capture_output=True, text=True, timeout=60
+    ).stdout
+    assert "Two seas" in width
+
+
+def test_table_by_hand() -> None:
+    table = made().table()
+    assert table.columns == ["RMSE (m)", "day 1", "day 2"]
+    # Seeds err by 1 and 3 cm on the first day, by twice that on the second; both environments alike.
+    assert table.rows == [["hybrid", "0.02 ± 0.01", "0.04 ± 0.02"], ["persistence", "0.04 ± 0", "0.08 ± 0"]]
+    assert made().scores()["hybrid"].rmse.shape == (2, 2, 2)
+
+
+def test_drift_needs_a_velocity_and_is_perfect_for_the_truth() -> None:
+    results = made()
+    scores = results.drift(results.truth[0, 0])
+    assert float(scores.separation.nan_to_num().max()) == 0
+    # Six starts a side, those on land left out.
+    assert 20 < scores.truth.shape[0] < 36
+    with pytest.raises(SettingsError, match="velocity"):
+        made(False).drift(results.truth[0, 0])
+
+
+def test_figures_go_into_a_runs_report(coda: DecomposedDynamics, data: DataSplits, tmp_path: Path) -> None:
+    seen, new = leads.trained(coda, data.train.parameters), leads.adapt(coda, data.adapt, steps=5)
+    history = [{"step": i, "loss": 1.0 / i, "valid": 2.0 / i, "horizon": 1, "lr": 1e-3, "seconds": i} for i in (1, 2)]
+    run = RunReport(
+        "a title", "lotka_volterra", "coda", "coda", [leads.evaluate(seen, data.test)],
+        [leads.evaluate(new, data.adapt_test)], [history], seen, new, data.test, data.adapt_test,
+    )  # fmt: skip
+    more = with_ocean(run, made(False), environments=1)
+    assert len(run.more) == 0
+    titles = [caption.split(".")[0] for caption, _, _ in more.more]
+    assert titles == ["Error against lead time", "Anomaly correlation", "Maps: north", "Spectra"]
+    text = write_report([more], tmp_path / "r.html", adaptation=0).read_text()
+    assert "Maps: north. Truth, forecast (hybrid)" in text
+
+
+def test_bad_results_are_refused(tmp_path: Path) -> None:
+    h, leads_, chart = torch.zeros(1, 1, 2, 8, 10), torch.tensor([1.0, 2.0]), Chart.box((8, 10), (1.0, 1.0))
+    with pytest.raises(SettingsError, match="at least one forecast"):
+        OceanResults(h, {}, leads_, chart)
+    with pytest.raises(ShapeError, match="The forecast 'a'"):
+        OceanResults(h, {"a": h[..., :5]}, leads_, chart)
+    with pytest.raises(ShapeError, match="T = 3"):
+        OceanResults(h, {"a": h}, torch.arange(3.0), chart)
+    with pytest.raises(ShapeError, match="chart's"):
+        OceanResults(h, {"a": h}, leads_, Chart.box((5, 5), (1.0, 1.0)))
+    with pytest.raises(SettingsError, match="at least one result"):
+        write_ocean_report({}, tmp_path / "r.html")
