@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from leads.errors import SettingsError
-from leads.ocean.baselines.baseline import Baseline, held
+from leads.ocean.baselines.baseline import Baseline, held, last_known
 from leads.ocean.baselines.optimal import Analysis, Covariance, Window, optimal_interpolation
 
 
@@ -42,7 +42,16 @@ class OptimalInterpolation(Baseline):
             raise SettingsError(f"Spacings and strides must be positive, got {self.spacing} and {self.every}.")
 
     def analyse(self, past: Tensor, past_times: Tensor, leads: Tensor) -> tuple[Tensor, Tensor]:
-        """Forecast and the variance of its error over that of the signal, both ``(E, N, T, C, Y, X)``."""
+        """Forecast and the variance of its error over that of the signal, both ``(E, N, T, C, Y, X)``.
+
+        Leads may be negative here: maps between the past frames, from observations before and after.
+        """
+        return self._analyse(past, past_times, leads, errors=True)
+
+    def _forecast(self, past: Tensor, past_times: Tensor, leads: Tensor) -> Tensor:
+        return self._analyse(past, past_times, leads, errors=False)[0]
+
+    def _analyse(self, past: Tensor, past_times: Tensor, leads: Tensor, errors: bool) -> tuple[Tensor, Tensor]:
         e, n, _, c, ny, nx = past.shape
         mean = past.movedim(3, 2).flatten(3).nanmean(3)[..., None, None] if self.mean is None else self.mean.to(past)
         mean = torch.as_tensor(mean).expand(e, n, c, ny, nx)
@@ -53,13 +62,10 @@ class OptimalInterpolation(Baseline):
         places = torch.cartesian_prod(clock[thin[0]], rows[thin[1]], columns[thin[2]]).reshape(-1, 3)
         anomaly = (past - mean[:, :, None])[:, :, thin[0], :, thin[1], thin[2]].movedim(3, 2)
         found: Analysis = optimal_interpolation(
-            anomaly.reshape(e * n * c, -1), places, (leads, rows, columns), self.covariance, self.window
+            anomaly.reshape(e * n * c, -1), places, (leads, rows, columns), self.covariance, self.window, errors=errors
         )
         shaped = lambda x: x.reshape(e, n, c, len(leads), ny, nx).movedim(2, 3)  # noqa: E731
         return shaped(found.mean) + mean[:, :, None], shaped(found.variance)
-
-    def _forecast(self, past: Tensor, past_times: Tensor, leads: Tensor) -> Tensor:
-        return self.analyse(past, past_times, leads)[0]
 
 
 @dataclass(frozen=True)
@@ -67,12 +73,14 @@ class LinearInterpolation(Baseline):
     """A map of the last past frame by linear interpolation between the observations, held at every lead.
 
     Linear on the Delaunay tetrahedra of the observations in (t, y, x), each over its scale; the nearest observation
-    outside of them (:class:`scipy.interpolate.LinearNDInterpolator`, on the CPU). Points observed in the last frame keep
-    their value.
+    outside of them (:class:`scipy.interpolate.LinearNDInterpolator`, on the CPU). Points observed in a frame keep their
+    value.
 
     Attributes:
         scales: of t (s), y and x (unit of ``spacing``): what counts as equally far. Those of optimal interpolation do.
         spacing: of points along y and x.
+        hold: observations of the last ``hold`` seconds count as made at the last frame, the newest at each point, for a
+            forecast: without it only the last frame's own observations lie there. None takes the scale of t.
 
     Raises:
         SettingsError: values that are not positive.
@@ -80,46 +88,61 @@ class LinearInterpolation(Baseline):
 
     scales: tuple[float, float, float]
     spacing: tuple[float, float]
+    hold: float | None = None
 
     def __post_init__(self) -> None:
-        if not (min(self.scales) > 0 and min(self.spacing) > 0):
-            raise SettingsError(f"Scales and spacings must be positive, got {self.scales} and {self.spacing}.")
+        if not (min(self.scales) > 0 and min(self.spacing) > 0 and (self.hold is None or self.hold >= 0)):
+            raise SettingsError(
+                f"Scales and spacings must be positive and hold not negative, got {self.scales}, {self.spacing}, {self.hold}."
+            )
+
+    def fill(self, past: Tensor, past_times: Tensor) -> Tensor:
+        """The frames with their gaps filled in space and time, ``(E, N, T0, C, Y, X)``."""
+        return self._filled(past, past_times, slice(None))
 
     def _forecast(self, past: Tensor, past_times: Tensor, leads: Tensor) -> Tensor:
-        last = past[:, :, -1]
-        gaps = ~torch.isfinite(last)
+        hold = self.scales[0] if self.hold is None else self.hold
+        recent = past_times >= past_times[-1] - hold
+        moved = torch.cat([past[:, :, :-1], last_known(past[:, :, recent.to(past.device)])[:, :, None]], 2)
+        return held(self._filled(moved, past_times, slice(-1, None))[:, :, 0], leads)
+
+    def _filled(self, past: Tensor, past_times: Tensor, frames: slice) -> Tensor:
+        wanted = past[:, :, frames]
+        gaps = ~torch.isfinite(wanted)
         if not bool(gaps.any()):
-            return held(last, leads)
-        t0, ny, nx = past.shape[2], *past.shape[-2:]
+            return wanted
+        t0, c, ny, nx = past.shape[2:]
         axes = (past_times - past_times[-1], torch.arange(ny) * self.spacing[0], torch.arange(nx) * self.spacing[1])
         scaled = torch.cartesian_prod(*(a.double() / s for a, s in zip(axes, self.scales, strict=True)))
-        places = scaled.reshape(t0, ny * nx, 3).numpy()
         values = past.movedim(3, 2).reshape(-1, t0, ny * nx).detach().cpu().double().numpy()
-        filled = _fill(values, places)
-        shaped = torch.as_tensor(filled).to(last).reshape(last.shape)
-        return held(torch.where(gaps, shaped, last), leads)
+        filled = _fill(values, scaled.reshape(t0, ny * nx, 3).numpy(), frames)
+        shaped = torch.as_tensor(filled).to(past).reshape(*past.shape[:2], c, -1, ny, nx).movedim(3, 2)
+        return torch.where(gaps, shaped, wanted)
 
 
-def _fill(values: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """Last frames ``(B, G)`` of ``values (B, T0, G)`` at ``places (T0, G, 3)``; fields with the same gaps share one
+def _fill(values: np.ndarray, places: np.ndarray, frames: slice) -> np.ndarray:
+    """Frames ``(B, T, G)`` of ``values (B, T0, G)`` at ``places (T0, G, 3)``; fields with the same gaps share one
     triangulation."""
     from scipy.interpolate import LinearNDInterpolator, NearestNDInterpolator
     from scipy.spatial import QhullError
 
     known = np.isfinite(values)
     patterns, which = np.unique(known.reshape(len(known), -1), axis=0, return_inverse=True)
-    out = values[:, -1].copy()
+    out = values[:, frames].copy()
     for i, pattern in enumerate(patterns):
         members = np.flatnonzero(which.ravel() == i)
         seen = pattern.reshape(values.shape[1:])
-        wanted = ~seen[-1]
-        at, data = places[seen], values[members][:, seen].T
-        nearest = NearestNDInterpolator(at, data)(places[-1][wanted])
+        wanted = ~seen[frames]
+        at, data, to = places[seen], values[members][:, seen].T, places[frames][wanted]
+        filled = NearestNDInterpolator(at, data)(to)
         try:
             # A frame alone, or a line of points, spans no tetrahedra.
             flat = [a for a in range(3) if np.ptp(at[:, a]) > 0]
-            linear = LinearNDInterpolator(at[:, flat], data)(places[-1][wanted][:, flat])
+            linear = LinearNDInterpolator(at[:, flat], data)(to[:, flat])
+            filled = np.where(np.isfinite(linear), linear, filled)
         except (QhullError, ValueError):
-            linear = np.full_like(nearest, np.nan)
-        out[np.ix_(members, np.flatnonzero(wanted))] = np.where(np.isfinite(linear), linear, nearest).T
+            pass
+        block = out[members]
+        block[:, wanted] = filled.T
+        out[members] = block
     return out

@@ -83,6 +83,8 @@ def optimal_interpolation(
     grid: tuple[Tensor, Tensor, Tensor],
     covariance: Covariance,
     window: Window | None = None,
+    *,
+    errors: bool = True,
 ) -> Analysis:
     """Best linear estimate of anomalies on a grid: ``b (A + noise^2)^-1 values``, error ``1 - b (A + noise^2)^-1 b``.
 
@@ -92,6 +94,7 @@ def optimal_interpolation(
         grid: coordinates t, y, x of the answer, ``(T,)``, ``(Y,)``, ``(X,)``.
         covariance: in the same units.
         window: how the problem is cut; see :class:`Window`.
+        errors: False leaves the variance out (NaN), which is most of the work.
 
     Returns:
         In the precision of ``values``; solved in float64.
@@ -109,36 +112,40 @@ def optimal_interpolation(
     x = (places.to(values.device, torch.float64) / scales).expand(len(y), -1, -1)
     axes = [g.to(values.device, torch.float64) / s for g, s in zip(grid, scales, strict=True)]
     shape = (len(y), *(len(a) for a in axes))
-    mean, variance = y.new_zeros(shape), y.new_ones(shape)
+    mean, variance = y.new_zeros(shape), y.new_full(shape, 1.0 if errors else torch.nan)
     for cut in _tiles([len(a) for a in axes], window.tile):
         corner = [a[c] for a, c in zip(axes, cut, strict=True)]
-        target = torch.cartesian_prod(*corner).reshape(-1, 3)
         chosen = _nearest(x, torch.isfinite(y), corner, window)
         if chosen is None:
             continue
         index, used = chosen
+        targets = math.prod(len(c) for c in corner)
         # Matrices of one chunk hold at most 2^24 numbers.
-        chunk = max(1, 2**24 // (index.shape[1] * (index.shape[1] + len(target))))
+        chunk = max(1, 2**24 // (index.shape[1] * (index.shape[1] + targets)))
         for b in range(0, len(y), chunk):
             rows = slice(b, b + chunk)
             near = x[rows].gather(1, index[rows][..., None].expand(-1, -1, 3))
             known = torch.where(used[rows], y[rows].gather(1, index[rows]), 0.0)
-            m, v = _solve(known, near, used[rows], target, covariance.noise)
-            block = (rows, *cut)
-            mean[block], variance[block] = m.reshape(mean[block].shape), v.reshape(mean[block].shape)
+            factor = _factor(near, used[rows], covariance.noise)
+            # The covariance with a grid is a product of one factor an axis.
+            t, v, h = (torch.exp(-((near[..., i, None] - c) ** 2)) for i, c in enumerate(corner))
+            t = torch.where(used[rows][..., None], t, 0.0)
+            weights = torch.cholesky_solve(known[..., None], factor)
+            plane = (weights[..., None] * t[..., None] * v[:, :, None]).flatten(2)
+            mean[(rows, *cut)] = (plane.mT @ h).unflatten(1, (len(corner[0]), -1))
+            if errors:
+                across = (t[..., None, None] * v[:, :, None, :, None] * h[:, :, None, None]).flatten(2)
+                root = torch.linalg.solve_triangular(factor, across, upper=False)
+                left = (1 - root.square().sum(1)).clamp_min(0)
+                variance[(rows, *cut)] = left.reshape(variance[(rows, *cut)].shape)
     return Analysis(mean.to(values), variance.to(values))
 
 
-def _solve(values: Tensor, near: Tensor, used: Tensor, target: Tensor, noise: float) -> tuple[Tensor, Tensor]:
-    """Mean and variance at scaled ``target (G, 3)`` from ``near (B, m, 3)``, of which those ``used`` count."""
+def _factor(near: Tensor, used: Tensor, noise: float) -> Tensor:
+    """Cholesky factor of the observations' covariance ``(B, m, m)``; those not used are alone with variance one."""
     pair = used[:, :, None] & used[:, None, :]
     among = torch.where(pair, _gaussian(near, near), 0.0)
-    among = among + torch.diag_embed(torch.where(used, noise**2, torch.ones_like(values)))
-    across = torch.where(used[:, None], _gaussian(target.expand(len(near), -1, -1), near), 0.0)
-    factor = torch.linalg.cholesky(among)
-    mean = across @ torch.cholesky_solve(values[..., None], factor)
-    root = torch.linalg.solve_triangular(factor, across.mT, upper=False)
-    return mean[..., 0], (1 - root.square().sum(1)).clamp_min(0)
+    return torch.linalg.cholesky(among + torch.diag_embed(torch.where(used, noise**2, torch.ones_like(near[..., 0]))))
 
 
 def _gaussian(a: Tensor, b: Tensor) -> Tensor:

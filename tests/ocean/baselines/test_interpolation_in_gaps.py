@@ -129,13 +129,26 @@ def test_linear_interpolation_is_exact_on_planes() -> None:
     gaps = torch.rand(past.shape, generator=g) < 0.3
     gaps[..., [0, 0, -1, -1], [0, -1, 0, -1]] = False
     holed = torch.where(gaps, torch.nan, past)
-    method = LinearInterpolation((1.0, 1.0, 1.0), (1.0, 1.0))
+    method = LinearInterpolation((1.0, 1.0, 1.0), (1.0, 1.0), hold=0.0)
     made = method.forecast(holed, torch.arange(3).double(), torch.tensor([0.0, 5.0]).double())
     torch.testing.assert_close(made, past[:, :, -1:].expand_as(made))
+    holed[0, 0, 1, 0, 3:5, 3:5] = torch.nan
+    torch.testing.assert_close(method.fill(holed, torch.arange(3).double()), past)
     whole = method.forecast(past, torch.arange(3).double(), torch.tensor([1.0]).double())
     torch.testing.assert_close(
         whole, Persistence().forecast(past, torch.arange(3).double(), torch.tensor([1.0]).double())
     )
+
+
+def test_recent_observations_count_as_the_last_frames() -> None:
+    past = torch.full((1, 1, 4, 1, 5, 5), math.nan).double()
+    past[0, 0, 0, 0] = 9.0
+    past[0, 0, 2, 0, :, ::2] = 1.0
+    past[0, 0, 3, 0, :, 0] = 2.0
+    times, lead = torch.arange(4).double(), torch.zeros(1).double()
+    made = LinearInterpolation((1.5, 1.0, 1.0), (1.0, 1.0)).forecast(past, times, lead)[0, 0, 0, 0]
+    # The newest of columns 0, 2 and 4 within 1.5 s; linear between them.
+    torch.testing.assert_close(made, torch.tensor([2.0, 1.5, 1.0, 1.0, 1.0]).double().expand(5, 5))
 
 
 def test_linear_interpolation_equals_scipys_and_survives_lines() -> None:
