@@ -16,10 +16,9 @@ from leads.numerics.sine import solve_helmholtz
 from leads.ocean.baselines.baseline import Baseline, last_known
 from leads.ocean.baselines.filling import grown
 from leads.ocean.scores.checks import spacing as spacing_of
+from leads.ocean.scores.currents import EQUATOR
 
 DAY = 86400.0
-#: Latitude in degrees below which quasi-geostrophy is not tried.
-EQUATOR = 5.0
 
 
 @dataclass(frozen=True)

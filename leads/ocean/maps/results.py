@@ -30,8 +30,8 @@ from leads.ocean.scores import (
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-#: Velocity of a field ``(..., Y, X)``: eastward and northward, m/s.
-Velocity = Callable[[Tensor], tuple[Tensor, Tensor]]
+#: Velocity of a field ``(..., Y, X)`` of environment number e: eastward and northward, m/s.
+Velocity = Callable[[Tensor, int], tuple[Tensor, Tensor]]
 #: Drifters along each side of the chart.
 DRIFTERS = 6
 
@@ -59,7 +59,8 @@ class OceanResults:
         quantity, unit: of the field.
         kind: chooses the colours.
         deviation: standard deviation of the first forecast, ``(E, N, T, Y, X)``, where it has one.
-        velocity: from fields to geostrophic currents; arrows and drifters need it.
+        velocity: from fields and the number of their environment to geostrophic currents
+            (:func:`leads.ocean.scores.periodic_currents` in a box); arrows and drifters need it.
         climatology: for the anomaly correlation, broadcasting against ``truth``.
         environments: their names.
         style: of the currents.
@@ -253,8 +254,7 @@ class OceanResults:
 
     def _flow(self, x: Tensor, e: int) -> tuple[Tensor, Tensor]:
         assert self.velocity is not None
-        del e
-        return self.velocity(x)
+        return self.velocity(x, e)
 
     def _metres(self, e: int) -> tuple[float, float]:
         """Spacing along y and x, m."""

@@ -8,6 +8,7 @@ from leads.ocean.scores.alongtrack import (
     track_segments,
     track_spectral_score,
 )
+from leads.ocean.scores.currents import periodic_currents
 from leads.ocean.scores.drifters import DrifterScores, advect, drifter_scores, skill_score
 from leads.ocean.scores.energy import Spectrum, isotropic_spectrum, kinetic_energy_spectrum, zonal_spectrum
 from leads.ocean.scores.forecast import LeadScores, lead_coverage, lead_scores
@@ -36,6 +37,7 @@ __all__ = [
     "lead_coverage",
     "lead_scores",
     "mapping_score",
+    "periodic_currents",
     "skill_score",
     "space_time_spectrum",
     "spectral_score",

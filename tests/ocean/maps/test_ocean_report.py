@@ -21,7 +21,8 @@ DAY = 86400.0
 CHROMIUM = next((p for p in map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome")) if p), None)
 
 
-def velocity(h: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def velocity(h: torch.Tensor, environment: int) -> tuple[torch.Tensor, torch.Tensor]:
+    assert environment in (0, 1)
     scale = 9.81 / 9e-5 / 2e4
     return -scale * (h.roll(-1, -2) - h.roll(1, -2)), scale * (h.roll(-1, -1) - h.roll(1, -1))
 
