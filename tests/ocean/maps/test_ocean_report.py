@@ -13,6 +13,7 @@ import torch
 import leads
 from leads.dynamics import DecomposedDynamics
 from leads.errors import SettingsError, ShapeError
+from leads.evaluation import figures
 from leads.evaluation.report import RunReport, write_report
 from leads.ocean.maps import Chart, OceanResults, with_ocean, write_ocean_report
 from leads.trajectories import DataSplits
@@ -146,7 +147,11 @@ def test_drift_needs_a_velocity_and_is_perfect_for_the_truth() -> None:
         made(False).drift(results.truth[0, 0])
 
 
-def test_figures_go_into_a_runs_report(coda: DecomposedDynamics, data: DataSplits, tmp_path: Path) -> None:
+def test_figures_go_into_a_runs_report(
+    coda: DecomposedDynamics, data: DataSplits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Ten figures take seconds to paint, and what they look like is not this test's matter.
+    monkeypatch.setattr(figures, "to_base64", lambda figure: "data:image/png;base64,AAAA")
     seen, new = leads.trained(coda, data.train.parameters), leads.adapt(coda, data.adapt, steps=5)
     history = [{"step": i, "loss": 1.0 / i, "valid": 2.0 / i, "horizon": 1, "lr": 1e-3, "seconds": i} for i in (1, 2)]
     run = RunReport(
@@ -159,6 +164,7 @@ def test_figures_go_into_a_runs_report(coda: DecomposedDynamics, data: DataSplit
     assert titles == ["Error against lead time", "Anomaly correlation", "Maps: north", "Spectra"]
     text = write_report([more], tmp_path / "r.html", adaptation=0).read_text()
     assert "Maps: north. Truth, forecast (hybrid)" in text
+    assert text.count("data:image/png;base64,AAAA") == 6 + 4
 
 
 def test_bad_results_are_refused(tmp_path: Path) -> None:
