@@ -11,7 +11,7 @@ from torch.nn.functional import pad
 
 from leads.environments.equivalent_barotropic_qg import GRAVITY, RADIUS, EquivalentBarotropicQG, rotation
 from leads.errors import SettingsError, ShapeError
-from leads.integrators import integrate
+from leads.integrators import check_finite, integrate
 from leads.numerics.sine import solve_helmholtz
 from leads.ocean.baselines.baseline import Baseline, last_known
 from leads.ocean.baselines.filling import grown
@@ -79,6 +79,7 @@ class WindowPropagation(Baseline):
 
     Raises:
         SettingsError: values that are not positive; latitudes within 5 degrees of the equator (at the forecast).
+        DivergenceError: at the forecast, where a step is too long for the currents.
     """
 
     latitude: Tensor | float
@@ -130,7 +131,7 @@ class WindowPropagation(Baseline):
             return -advection - beta * v - rate * change
 
         changes = integrate(field, torch.zeros_like(inner), times, method="rk4", max_step=self.step)
-        return torch.stack([height(change) for change in changes])
+        return check_finite(torch.stack([height(change) for change in changes]), times)
 
     def _rate(self, land: Tensor, like: Tensor) -> Tensor:
         """Of the sponge, 1/s, ``(B, Y, X)``."""

@@ -253,8 +253,12 @@ class OceanResults:
         return drifter_scores(flow, own, self.leads, start.to(own[0].device), waters, at=at)
 
     def _flow(self, x: Tensor, e: int) -> tuple[Tensor, Tensor]:
+        """Currents of fields of environment e, NaN on land: a forecast may have heights there."""
         assert self.velocity is not None
-        return self.velocity(x, e)
+        land = self.chart(e).land
+        assert land is not None
+        u, v = (torch.where(land.to(part.device), torch.nan, part) for part in self.velocity(x, e))
+        return u, v
 
     def _metres(self, e: int) -> tuple[float, float]:
         """Spacing along y and x, m."""

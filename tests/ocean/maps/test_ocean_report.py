@@ -109,6 +109,16 @@ def test_page_is_accessible(page: Path) -> None:
     assert {a.get("scope") for a in parsed.all("th")} == {"row", "col"}
 
 
+def test_letters_can_be_read_at_800_pixels() -> None:
+    """On a page 800 pixels wide a figure that takes its width is about 730 wide."""
+    from matplotlib.text import Text
+
+    for panel in made().panels(1):
+        pixels = 730 / (panel.figure.get_size_inches()[0] * 72)
+        sizes = [t.get_fontsize() for t in panel.figure.findobj(Text) if t.get_text()]
+        assert min(sizes) * pixels > 8.5, panel.title
+
+
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine's path")
 def test_page_in_chromium_at_800_pixels(page: Path, tmp_path: Path) -> None:
     from PIL import Image
@@ -135,6 +145,19 @@ def test_table_by_hand() -> None:
     # Seeds err by 1 and 3 cm on the first day, by twice that on the second; both environments alike.
     assert table.rows == [["hybrid", "0.02 ± 0.01", "0.04 ± 0.02"], ["persistence", "0.04 ± 0", "0.08 ± 0"]]
     assert made().scores()["hybrid"].rmse.shape == (2, 2, 2)
+
+
+def test_no_currents_on_land() -> None:
+    from matplotlib.quiver import Quiver
+
+    results = made()
+    u, _ = results._flow(torch.nan_to_num(results.truth[0, 0]), 0)
+    assert torch.isnan(u[:, :2, :3]).all()
+    assert torch.isfinite(u[:, 3:]).all()
+    maps = next(p for p in results.panels(1) if p.title == "Maps: north")
+    arrows = [c for ax in maps.figure.axes for c in ax.collections if isinstance(c, Quiver)]
+    # Truth and forecast at two leads, none over the error.
+    assert len(arrows) == 4
 
 
 def test_drift_needs_a_velocity_and_is_perfect_for_the_truth() -> None:
