@@ -24,6 +24,7 @@ class Chart:
         x, y: coordinates of the points, increasing, ``(X,)`` and ``(Y,)``.
         kind: ``"geographic"`` (degrees) or ``"box"`` (km).
         land: True on land, ``(Y, X)``; None takes the points at which a field has no value.
+        periodic: of a box: what leaves on one side comes back on the other.
 
     Raises:
         ShapeError: land that does not fit the coordinates, or coordinates of fewer than two points.
@@ -34,6 +35,7 @@ class Chart:
     y: Tensor
     kind: str = "box"
     land: Tensor | None = None
+    periodic: bool = False
 
     def __post_init__(self) -> None:
         for name in ("x", "y"):
@@ -54,10 +56,12 @@ class Chart:
         return cls(longitude, latitude, "geographic", land)
 
     @classmethod
-    def box(cls, shape: tuple[int, int], spacing: tuple[float, float], land: Tensor | None = None) -> Chart:
+    def box(
+        cls, shape: tuple[int, int], spacing: tuple[float, float], land: Tensor | None = None, periodic: bool = True
+    ) -> Chart:
         """A plane of ``(Y, X)`` points ``spacing`` m apart, in km."""
         y, x = (torch.arange(n, dtype=torch.float64) * s / 1e3 for n, s in zip(shape, spacing, strict=True))
-        return cls(x, y, "box", land)
+        return cls(x, y, "box", land, periodic)
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 DASHES = ("-", "--", "-.", (0, (1, 1)), (0, (5, 1, 1, 1, 1, 1)))
 
 
-def lead_curves(scores: Mapping[str, Tensor], leads: Tensor, label: str, *, zero: bool = False) -> Figure:
+def lead_curves(
+    scores: Mapping[str, Tensor], leads: Tensor, label: str, *, zero: bool = False, marks: tuple[float, ...] = ()
+) -> Figure:
     """A score against lead time, a line a method: its mean, with one standard deviation over seeds and environments.
 
     Args:
@@ -29,6 +31,7 @@ def lead_curves(scores: Mapping[str, Tensor], leads: Tensor, label: str, *, zero
         leads: s, ``(T,)``.
         label: of the score, with its unit.
         zero: start the axis at zero.
+        marks: values at which a dashed line is drawn across.
 
     Raises:
         SettingsError: no scores.
@@ -52,6 +55,8 @@ def lead_curves(scores: Mapping[str, Tensor], leads: Tensor, label: str, *, zero
         if len(flat) > 1:
             ax.fill_between(x, mean - deviation, mean + deviation, color=colour, alpha=0.13, lw=0)
     ax.set(xlabel="lead time (days)", ylabel=label, xlim=(float(x[0]), float(x[-1])) if len(x) > 1 else None)
+    for mark in marks:
+        ax.axhline(mark, color="#707070", lw=0.9, ls="--")
     if zero:
         ax.set_ylim(bottom=0)
     figure.legend(loc="outside right upper", frameon=False, fontsize=9)
@@ -214,6 +219,8 @@ def _on_page(path: Tensor, chart: Chart) -> tuple[Tensor, Tensor]:
     x, y = path.unbind(-1)
     if chart.kind != "box":
         return x, y
+    if not chart.periodic:
+        return x / 1e3, y / 1e3
     sides = [float(c[-1] - c[0] + c[1] - c[0]) for c in (chart.x, chart.y)]
     rounds = [torch.floor(v / 1e3 / side) for v, side in zip((x, y), sides, strict=True)]
     wrapped = [v / 1e3 - r * side for v, r, side in zip((x, y), rounds, sides, strict=True)]

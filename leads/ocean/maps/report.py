@@ -13,6 +13,7 @@ from leads.errors import SettingsError
 from leads.evaluation.figures import to_base64
 from leads.evaluation.report import RunReport
 from leads.ocean.maps.animation import animate
+from leads.ocean.maps.panels import panels
 from leads.ocean.maps.results import OceanResults
 from leads.trajectories.cache import write_whole
 from leads.version import __version__
@@ -26,7 +27,7 @@ def with_ocean(run: RunReport, results: OceanResults, environments: int = 2) -> 
         results: forecasts and truth.
         environments: whose maps are drawn.
     """
-    drawn = [(f"{p.title}. {p.caption}", p.wide, p.figure) for p in results.panels(environments)]
+    drawn = [(f"{p.title}. {p.caption}", p.wide, p.figure) for p in panels(results, environments)]
     return replace(run, more=[*run.more, *drawn])
 
 
@@ -71,9 +72,9 @@ def write_ocean_report(
 
 
 def _section(number: int, name: str, results: OceanResults, environments: int, animation: bool) -> dict[str, Any]:
-    panels = [
+    drawn = [
         {"title": p.title, "caption": p.caption, "wide": p.wide, "image": to_base64(p.figure)}
-        for p in results.panels(environments)
+        for p in panels(results, environments)
     ]
     e, n = results.truth.shape[:2]
     return {
@@ -82,7 +83,7 @@ def _section(number: int, name: str, results: OceanResults, environments: int, a
         "summary": f"{results.quantity.capitalize()} in {e} environment{'s' if e > 1 else ''}, {n} forecast"
         f"{'s' if n > 1 else ''} each, by {len(results.forecasts)} method{'s' if len(results.forecasts) > 1 else ''}.",
         "table": results.table(),
-        "panels": panels,
+        "panels": drawn,
         "animation": _gif(results) if animation and len(results.leads) > 1 else None,
     }
 

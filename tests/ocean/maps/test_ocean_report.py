@@ -15,7 +15,7 @@ from leads.dynamics import DecomposedDynamics
 from leads.errors import SettingsError, ShapeError
 from leads.evaluation import figures
 from leads.evaluation.report import RunReport, write_report
-from leads.ocean.maps import Chart, OceanResults, with_ocean, write_ocean_report
+from leads.ocean.maps import Chart, OceanResults, panels, with_ocean, write_ocean_report
 from leads.trajectories import DataSplits
 
 DAY = 86400.0
@@ -78,8 +78,8 @@ def test_page_stands_alone_and_is_well_formed(page: Path) -> None:
     assert parsed.open == []
     assert "A &lt;first&gt; sea" in text
     images = parsed.all("img")
-    # Two curves, maps, uncertainty, spectra, drifters, and the animation.
-    assert len(images) == 7
+    # Two curves, coverage, drifters by method, maps, uncertainty, spectra, drifters, and the animation.
+    assert len(images) == 9
     assert all(str(i["src"]).startswith("data:image/") for i in images)
     assert sum(str(i["src"]).startswith("data:image/gif") for i in images) == 1
     assert not re.search(r'(src|href)="(http|//|file)', text)
@@ -113,7 +113,7 @@ def test_letters_can_be_read_at_800_pixels() -> None:
     """On a page 800 pixels wide a figure that takes its width is about 730 wide."""
     from matplotlib.text import Text
 
-    for panel in made().panels(1):
+    for panel in panels(made(), 1):
         pixels = 730 / (panel.figure.get_size_inches()[0] * 72)
         sizes = [t.get_fontsize() for t in panel.figure.findobj(Text) if t.get_text()]
         assert min(sizes) * pixels > 8.5, panel.title
@@ -147,14 +147,23 @@ def test_table_by_hand() -> None:
     assert made().scores()["hybrid"].rmse.shape == (2, 2, 2)
 
 
+def test_coverage_is_drawn_against_its_promise() -> None:
+    # Errors of the drawn seed are 1 and 2 cm with a deviation of 2 cm: outside of and inside the 50 % band, inside the 90 %.
+    panel = next(p for p in panels(made(), 1) if p.title == "Coverage of the bands")
+    half, most = (line.get_ydata() for line in panel.figure.axes[0].lines[:2])
+    assert list(half) == [1, 0]
+    assert list(most) == [1, 1]
+    assert [line.get_ydata()[0] for line in panel.figure.axes[0].lines[2:]] == [0.5, 0.9]
+
+
 def test_no_currents_on_land() -> None:
     from matplotlib.quiver import Quiver
 
     results = made()
-    u, _ = results._flow(torch.nan_to_num(results.truth[0, 0]), 0)
+    u, _ = results.flow(torch.nan_to_num(results.truth[0, 0]), 0)
     assert torch.isnan(u[:, :2, :3]).all()
     assert torch.isfinite(u[:, 3:]).all()
-    maps = next(p for p in results.panels(1) if p.title == "Maps: north")
+    maps = next(p for p in panels(results, 1) if p.title == "Maps: north")
     arrows = [c for ax in maps.figure.axes for c in ax.collections if isinstance(c, Quiver)]
     # Truth and forecast at two leads, none over the error.
     assert len(arrows) == 4
@@ -163,6 +172,10 @@ def test_no_currents_on_land() -> None:
 def test_drift_needs_a_velocity_and_is_perfect_for_the_truth() -> None:
     results = made()
     scores = results.drift(results.truth[0, 0])
+    both = results.drift(torch.stack([results.truth[0, 0], 0 * results.truth[0, 0]]))
+    torch.testing.assert_close(both.truth[1], scores.truth, equal_nan=True)
+    assert float(both.separation[0].nan_to_num().max()) == 0
+    assert float(both.mean_separation[1, -1]) > 1e3
     assert float(scores.separation.nan_to_num().max()) == 0
     # Six starts a side, those on land left out.
     assert 20 < scores.truth.shape[0] < 36
