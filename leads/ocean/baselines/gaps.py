@@ -16,7 +16,7 @@ from leads.ocean.baselines.optimal import Analysis, Covariance, Window, optimal_
 @dataclass(frozen=True)
 class OptimalInterpolation(Baseline):
     """Optimal interpolation of the past frames' observations, carried on in time by their covariance: with the lead the
-    forecast falls back on the mean. Along-track observations are frames that are NaN off the tracks.
+    forecast falls back on the mean, ``window.reach`` scales after the last observation entirely. Along-track observations are frames that are NaN off the tracks.
 
     Attributes:
         covariance: lt in s, ly and lx in the unit of ``spacing``.

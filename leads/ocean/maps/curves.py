@@ -37,6 +37,8 @@ def lead_curves(
         SettingsError: no scores.
         ShapeError: scores of other leads.
     """
+    from matplotlib.ticker import MaxNLocator
+
     if not scores:
         raise SettingsError("There are no scores to draw.")
     figure, axes = _grid(1, 1, width=6.4, height=3.6)
@@ -55,6 +57,7 @@ def lead_curves(
         if len(flat) > 1:
             ax.fill_between(x, mean - deviation, mean + deviation, color=colour, alpha=0.13, lw=0)
     ax.set(xlabel="lead time (days)", ylabel=label, xlim=(float(x[0]), float(x[-1])) if len(x) > 1 else None)
+    ax.xaxis.set_major_locator(MaxNLocator(8, integer=True))
     for mark in marks:
         ax.axhline(mark, color="#707070", lw=0.9, ls="--")
     if zero:
