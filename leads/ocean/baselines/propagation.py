@@ -75,7 +75,7 @@ class WindowPropagation(Baseline):
         c: m/s, a number or ``(E,)``.
         sponge: its width, m; 0 for none.
         relaxation: s.
-        step: longest step, s; an hour differs from 600 s by 3e-7 of the change after 20 days (points 10 km apart).
+        step: longest step, s; with points 10 km apart an hour is good to 1e-6 of the change.
 
     Raises:
         SettingsError: values that are not positive; latitudes within 5 degrees of the equator (at the forecast).

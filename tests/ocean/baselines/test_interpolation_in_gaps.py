@@ -62,6 +62,16 @@ def test_missing_values_are_left_out_of_each_field() -> None:
         torch.testing.assert_close(found.variance[b], alone.variance[0])
 
 
+def test_fields_may_be_observed_at_different_places() -> None:
+    """Tracks of different satellites: places ``(B, M, 3)``."""
+    values, one = scattered(25, 3)
+    _, other = scattered(25, 4)
+    found = optimal_interpolation(values, torch.stack([one, other]), GRID, COVARIANCE, EXACT)
+    alone = optimal_interpolation(values[1:], other, GRID, COVARIANCE, EXACT)
+    torch.testing.assert_close(found.mean[1], alone.mean[0])
+    torch.testing.assert_close(found.variance[1], alone.variance[0])
+
+
 def test_local_solves_come_near_the_exact_one() -> None:
     g = torch.Generator().manual_seed(2)
     places = torch.rand(300, 3, dtype=torch.float64, generator=g) * torch.tensor([10.0, 8.0, 8.0])
