@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from leads.errors import DataError, ShapeError
+from leads.errors import DataError, SettingsError, ShapeError
 from leads.ocean.maps import curves, fields
 from leads.ocean.maps.results import OceanResults
-from leads.ocean.scores import LeadScores, Spectrum, lead_coverage, zonal_spectrum
+from leads.ocean.scores import LeadScores, Spectrum, lead_coverage, spectral_score, zonal_spectrum
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -37,7 +37,7 @@ class Panel:
 def panels(results: OceanResults, environments: int = 2) -> list[Panel]:
     """All figures that the results allow, maps of up to so many environments.
 
-    Spectra need a row without land, coverage and uncertainty a deviation, drifters a velocity and two lead times.
+    Spectra need a row without land, those in time also uniform leads, five at least; coverage and uncertainty a deviation, drifters a velocity and two lead times.
     """
     made = _curves(results, results.scores())
     if results.deviation is not None:
@@ -49,7 +49,7 @@ def panels(results: OceanResults, environments: int = 2) -> list[Panel]:
         made.append(_maps(results, e))
         if results.deviation is not None:
             made.append(_uncertainty(results, results.deviation, e))
-    made += _spectra(results)
+    made += [*_spectra(results), *_space_time(results)]
     return [*made, _drifters(results, 0)] if drift else made
 
 
@@ -138,6 +138,21 @@ def _spectra(results: OceanResults) -> list[Panel]:
     )
     drawn = curves.spectra(densities, errors=errors, quantity=f"{results.unit}² km")
     return [Panel("Spectra", text, drawn, wide=True)]
+
+
+def _space_time(results: OceanResults) -> list[Panel]:
+    """Over all leads, rows of all environments together."""
+    name, x = results.first
+    rows = lambda h: h.movedim(2, 0).flatten(1, 3)  # noqa: E731
+    try:
+        score = spectral_score(rows(x), rows(results.truth), results.leads / fields.DAY, results.metres(0)[1] / 1e3)
+    except (DataError, ShapeError, SettingsError):
+        return []
+    text = (
+        f"Share of the truth's power that the forecast ({name}) has right, by wavelength along x and period over the lead "
+        "times; line: one half, whose smallest wavelength and period are the mapping challenge's effective resolution."
+    )
+    return [Panel("Resolved wavelengths and periods", text, curves.space_time_resolution(score, length="km"))]
 
 
 def _drifters(results: OceanResults, e: int) -> Panel:

@@ -16,6 +16,7 @@ from leads.errors import SettingsError, ShapeError
 from leads.evaluation import figures
 from leads.evaluation.report import RunReport, write_report
 from leads.ocean.maps import Chart, OceanResults, panels, with_ocean, write_ocean_report
+from leads.ocean.scores import spectral_score
 from leads.trajectories import DataSplits
 
 DAY = 86400.0
@@ -155,6 +156,20 @@ def test_coverage_is_drawn_against_its_promise() -> None:
     assert list(half) == [1, 0]
     assert list(most) == [1, 1]
     assert [line.get_ydata()[0] for line in panel.figure.axes[0].lines[2:]] == [0.5, 0.9]
+
+
+def test_resolution_in_time_needs_five_leads() -> None:
+    assert all(p.title != "Resolved wavelengths and periods" for p in panels(made(False), 1))
+    g = torch.Generator().manual_seed(0)
+    truth = torch.randn(2, 2, 8, 6, 9, dtype=torch.float64, generator=g)
+    forecast = truth + 0.6 * torch.randn(truth.shape, dtype=torch.float64, generator=g)
+    results = OceanResults(truth, {"a": forecast}, torch.arange(1, 9).double() * DAY, Chart.box((6, 9), (2e4, 1e4)))
+    (panel,) = [p for p in panels(results, 1) if p.title == "Resolved wavelengths and periods"]
+    # All rows of all environments and trajectories as rows of one field.
+    both = [x.permute(2, 0, 1, 3, 4).reshape(8, 24, 9) for x in (forecast, truth)]
+    score = spectral_score(*both, 1.0, 10.0)
+    labels = [t.get_text() for t in panel.figure.axes[0].get_legend().get_texts()]
+    assert labels == [f"{float(score.lambda_x):.3g} km", f"{float(score.lambda_t):.3g} days"]
 
 
 def test_no_currents_on_land() -> None:
