@@ -145,12 +145,13 @@ def _space_time(results: OceanResults) -> list[Panel]:
     name, x = results.first
     rows = lambda h: h.movedim(2, 0).flatten(1, 3)  # noqa: E731
     try:
-        score = spectral_score(rows(x), rows(results.truth), results.leads / fields.DAY, results.metres(0)[1] / 1e3)
+        clock, dx = results.leads / fields.DAY, results.metres(0)[1] / 1e3
+        score = spectral_score(rows(x), rows(results.truth), clock, dx, path="longest")
     except (DataError, ShapeError, SettingsError):
         return []
     text = (
         f"Share of the truth's power that the forecast ({name}) has right, by wavelength along x and period over the lead "
-        "times; line: one half, whose smallest wavelength and period are the mapping challenge's effective resolution."
+        "times; dashed: smallest wavelength and period on the longest contour of one half."
     )
     return [Panel("Resolved wavelengths and periods", text, curves.space_time_resolution(score, length="km"))]
 

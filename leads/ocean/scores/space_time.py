@@ -16,7 +16,7 @@ from leads.registry import nearest
 
 Detrend = Literal["constant", "linear"]
 DETRENDS = ("constant", "linear")
-PATHS = ("first", "all")
+PATHS = ("first", "longest", "all")
 Axis = float | Sequence[float] | Tensor
 
 
@@ -114,7 +114,7 @@ def spectral_score(
     detrend: Detrend = "constant",
     window: str = "hann",
     level: float = 0.5,
-    path: Literal["first", "all"] = "first",
+    path: Literal["first", "longest", "all"] = "first",
 ) -> SpectralScore:
     """Effective resolution of maps in longitude and time.
 
@@ -127,8 +127,8 @@ def spectral_score(
         time, x: spacing, or uniform coordinate; its unit is that of the scores (days and degrees in the challenge).
         detrend, window: see :func:`space_time_spectrum`.
         level: of the contour.
-        path: ``"first"`` contour line, as published, or the smallest over ``"all"`` lines: the first may be an island in
-            a noisy score.
+        path: ``"first"`` contour line, as published, which may be an island in a noisy score; the ``"longest"``, of most
+            points; or the smallest over ``"all"`` lines.
 
     Raises:
         ShapeError, SettingsError, DataError: see :func:`space_time_spectrum`.
@@ -158,7 +158,7 @@ def _shortest(x: np.ndarray, y: np.ndarray, score: np.ndarray, level: float, pat
     lines = [np.asarray(line) for line in generator.lines(level)[0] or ()]
     if not lines:
         return (float(x.min()), float(y.min())) if bool((z > level).all()) else (np.inf, np.inf)
-    points = lines[0] if path == "first" else np.concatenate(lines)
+    points = {"first": lines[0], "longest": max(lines, key=len), "all": np.concatenate(lines)}[path]
     return float(points[:, 0].min()), float(points[:, 1].min())
 
 

@@ -167,7 +167,7 @@ def test_resolution_in_time_needs_five_leads() -> None:
     (panel,) = [p for p in panels(results, 1) if p.title == "Resolved wavelengths and periods"]
     # All rows of all environments and trajectories as rows of one field.
     both = [x.permute(2, 0, 1, 3, 4).reshape(8, 24, 9) for x in (forecast, truth)]
-    score = spectral_score(*both, 1.0, 10.0)
+    score = spectral_score(*both, 1.0, 10.0, path="longest")
     labels = [t.get_text() for t in panel.figure.axes[0].get_legend().get_texts()]
     assert labels == [f"{float(score.lambda_x):.3g} km", f"{float(score.lambda_t):.3g} days"]
 

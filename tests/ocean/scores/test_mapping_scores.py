@@ -116,10 +116,12 @@ def test_contour_is_matplotlibs() -> None:
     estimate = truth + 0.7 * torch.randn(2, 20, 6, 24, dtype=torch.float64, generator=g)
     score = spectral_score(estimate, truth, 1.0, 1.0)
     every = spectral_score(estimate, truth, 1.0, 1.0, path="all")
+    longest = spectral_score(estimate, truth, 1.0, 1.0, path="longest")
     for e in range(2):
         drawn = Figure().subplots().contour(score.wavelength, score.period, score.score[e], [0.5]).allsegs[0]
         assert float(score.lambda_x[e]) == pytest.approx(drawn[0][:, 0].min())
         assert float(score.lambda_t[e]) == pytest.approx(drawn[0][:, 1].min())
+        assert float(longest.lambda_x[e]) == pytest.approx(max(drawn, key=len)[:, 0].min())
         assert float(every.lambda_x[e]) == pytest.approx(min(s[:, 0].min() for s in drawn))
 
 
