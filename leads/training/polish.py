@@ -10,6 +10,7 @@ from torch import Tensor
 
 from leads.dynamics import DecomposedDynamics
 from leads.errors import SettingsError
+from leads.integrators import gradients_once
 from leads.training.settings import TrainerSettings
 from leads.trajectories import Trajectories
 from leads.trajectories.segments import whole, windows
@@ -49,7 +50,8 @@ def polished(
 
     def objective() -> Tensor:
         contexts = double.source.train_contexts(double, None, data, segments=segments)
-        loss = double.loss_per_environment(segments, contexts).mean()
+        with gradients_once():
+            loss = double.loss_per_environment(segments, contexts).mean()
         losses.append(float(loss.detach()))
         return loss + double.penalty(contexts, data) + double.source.penalty(data)
 
