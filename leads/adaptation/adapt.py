@@ -42,7 +42,8 @@ def adapt(
         the solver, iterations and seconds, and for each environment the ``loss`` (mean square error in the units of the
         data), whether it ``converged``, the estimated ``noise`` (or the ``misfit``, see
         :meth:`leads.adaptation.objective.Objective.notes`) and, with several starts, the losses of all in ``starts``
-        (``None`` where not finite).
+        (``None`` where not finite). Where some environments were solved again (see ``AdaptSettings.starts``),
+        ``restarted`` holds the reason of each, ``"poor fit"`` or ``"open direction"``, and ``None`` for the others.
 
     Raises:
         ShapeError: states that do not fit the model.
