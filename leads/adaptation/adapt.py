@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from leads.adaptation.adapted import Adapted
+from leads.adaptation.conditions import of_support
 from leads.adaptation.fit import Fit
 from leads.adaptation.gauss_newton import gauss_newton
 from leads.adaptation.gradient import gradient_descent
@@ -41,7 +42,8 @@ def adapt(
         Contexts with their covariance, ready to forecast, and the first states where these were estimated. ``info`` holds
         the solver, iterations and seconds, and for each environment the ``loss`` (mean square error in the units of the
         data), whether it ``converged``, the estimated ``noise`` (or the ``misfit``, see
-        :meth:`leads.adaptation.objective.Objective.notes`) and, with several starts, the losses of all in ``starts``
+        :meth:`leads.adaptation.objective.Objective.notes`), what it was adapted to (``support``, see
+        :func:`leads.adaptation.conditions.of_support`) and, with several starts, the losses of all in ``starts``
         (``None`` where not finite). Where some environments were solved again (see ``AdaptSettings.starts``),
         ``restarted`` holds the reason of each, ``"poor fit"`` or ``"open direction"``, and ``None`` for the others.
 
@@ -82,6 +84,7 @@ def adapt(
         "loss": fit.loss.tolist(),
         "converged": fit.converged.tolist(),
         "losses": fit.losses,
+        "support": of_support(observed, model.history, settings.initial),
         **fit.notes,
     }
     initial = None if fit.initial is None else fit.initial.to(like)
