@@ -111,9 +111,7 @@ def main() -> None:
     by_name = {r["name"]: r for r in rows}
     keys = ("forecast_rms", "forecast_mean", "forecast_median", "support_rms")
     ratios = {
-        name: {k: by_name[name][k] / by_name["complete"][k] for k in keys}
-        for name in by_name
-        if "% missing" in name
+        name: {k: by_name[name][k] / by_name["complete"][k] for k in keys} for name in by_name if "% missing" in name
     }
     for name, ratio in ratios.items():
         print(f"{name}, over complete: " + ", ".join(f"{k} {v:.2f}" for k, v in ratio.items()))

@@ -47,9 +47,7 @@ def together(parts: Sequence[Adapted | AdaptedEnsemble]) -> dict[str, Any]:
     return {**(found[0] or {}), "observed": [min(observed), max(observed)]}
 
 
-def differences(
-    conditions: Mapping[str, Any], residuals: Tensor, adapted: Adapted | AdaptedEnsemble
-) -> list[str]:
+def differences(conditions: Mapping[str, Any], residuals: Tensor, adapted: Adapted | AdaptedEnsemble) -> list[str]:
     """How the adaptation differs from what was calibrated with, one sentence each; none where nothing is known.
 
     Args:
@@ -60,7 +58,12 @@ def differences(
     own = adapted.members[0].info.get("support")
     if not conditions or not own:
         return []
-    found = [_initial(conditions, own), _trajectories(conditions, own), _observed(conditions, own), _span(conditions, own)]
+    found = [
+        _initial(conditions, own),
+        _trajectories(conditions, own),
+        _observed(conditions, own),
+        _span(conditions, own),
+    ]
     loss = torch.stack([m.support_loss() for m in adapted.members]).mean(0)
     return [sentence for sentence in (*found, _noise(residuals, loss)) if sentence]
 
@@ -102,9 +105,7 @@ def _span(conditions: Mapping[str, Any], own: Mapping[str, Any]) -> str:
     a, b = own["span"], conditions["span"]
     if b / SLACK <= a <= b * SLACK:
         return ""
-    return (
-        f"The observations span a time of {a:g}, those of the calibration {b:g}: {_effect(a < b)} Calibrate with as long ones."
-    )
+    return f"The observations span a time of {a:g}, those of the calibration {b:g}: {_effect(a < b)} Calibrate with as long ones."
 
 
 def _noise(residuals: Tensor, loss: Tensor) -> str:

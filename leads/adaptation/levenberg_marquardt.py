@@ -128,7 +128,9 @@ def covariance(objective: Objective, minimum: Minimum) -> Tensor:
 def observed_precision(objective: Objective, minimum: Minimum) -> Tensor:
     """``J^T J / v`` of :func:`covariance`: what the observations alone say of the contexts, ``(E, d, d)``."""
     spread = objective.spread(minimum.linear.residual, minimum.weighing)[:, None, None]
-    return information(normal_equations(minimum.linear, None, objective.count)) * objective.count[:, None, None] / spread
+    return (
+        information(normal_equations(minimum.linear, None, objective.count)) * objective.count[:, None, None] / spread
+    )
 
 
 def _linearise_moving(problem: Problem, trial: Point, last: Linear, moving: Tensor) -> Linear:

@@ -101,7 +101,9 @@ class Objective:
         size over the noise ``(E,)``, where that is known."""
         if self.loss is not None:
             bulk = noise_by_median(residual, self.problem.seen)
-            return self.problem.mean_square(residual) * bulk.square() / self._mean(residual), bulk if self.known else None
+            return self.problem.mean_square(residual) * bulk.square() / self._mean(
+                residual
+            ), bulk if self.known else None
         return self.problem.mean_square(residual), self._mean(residual).sqrt() if self.known else None
 
     def _mean(self, residual: Tensor) -> Tensor:

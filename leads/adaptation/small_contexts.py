@@ -63,7 +63,9 @@ def fit_small(model: DecomposedDynamics, support: Trajectories, start: Context, 
     second = replace(settings, starts=STARTS, prior=prior)
     part = support.select(environments=again.tolist())
     found, _, _ = _solved(_of_rows(double, again), part, {k: v[again] for k, v in start.items()}, second, False)
-    reasons = [REASONS[0] if p else REASONS[1] if o else None for p, o in zip(poor.tolist(), opened.tolist(), strict=True)]
+    reasons = [
+        REASONS[0] if p else REASONS[1] if o else None for p, o in zip(poor.tolist(), opened.tolist(), strict=True)
+    ]
     whole = fit.with_rows(again, found)
     return replace(whole, notes=whole.notes | {"restarted": reasons})
 

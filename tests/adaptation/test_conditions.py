@@ -29,7 +29,9 @@ def fresh(lotka: EnvironmentFamily) -> leads.Trajectories:
     return leads.held_out_environments(lotka, 3, support=2, truth=1, noise=NOISE, seed=2)[0]
 
 
-def said(calibration: Calibration, coda: DecomposedDynamics, support: leads.Trajectories, **settings: object) -> list[str]:
+def said(
+    calibration: Calibration, coda: DecomposedDynamics, support: leads.Trajectories, **settings: object
+) -> list[str]:
     return calibration.differences(leads.adapt(coda, support, **settings))
 
 
@@ -40,7 +42,9 @@ def test_the_same_conditions_are_not_spoken_of(
     assert said(calibration, coda, fresh.select(trajectories=[0])) == []
 
 
-def test_each_difference_is_named(calibration: Calibration, coda: DecomposedDynamics, fresh: leads.Trajectories) -> None:
+def test_each_difference_is_named(
+    calibration: Calibration, coda: DecomposedDynamics, fresh: leads.Trajectories
+) -> None:
     one = fresh.select(trajectories=[0])
     (more,) = said(calibration, coda, fresh)
     assert "2 trajectories of each environment, calibrated with 1: bands may be too wide" in more

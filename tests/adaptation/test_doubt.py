@@ -37,7 +37,9 @@ def test_the_noise_bound_is_the_quantile_of_chi_squared() -> None:
 def test_open_directions_by_hand() -> None:
     """A direction that was seen to vary by 2 is open where the observations leave more than 2 OPEN of it."""
     seen = torch.tensor([[4.0, 0.0], [0.0, 0.01]], dtype=torch.float64)
-    deviations = torch.tensor([[0.9, 0.9], [1.1, 0.9], [0.9, 1.1]], dtype=torch.float64) * OPEN * torch.tensor([2.0, 0.1])
+    deviations = (
+        torch.tensor([[0.9, 0.9], [1.1, 0.9], [0.9, 1.1]], dtype=torch.float64) * OPEN * torch.tensor([2.0, 0.1])
+    )
     precision = torch.diag_embed(1 / deviations.square())
     assert open_directions(precision, torch.ones(3), seen).tolist() == [False, True, True]
     assert open_directions(precision, torch.tensor([1.5, 1.0, math.inf]), seen).tolist() == [True, True, True]

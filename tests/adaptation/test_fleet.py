@@ -15,8 +15,8 @@ import xarray
 
 import leads
 from leads.adaptation.fleets import chunk as fleet_chunk
-from leads.adaptation.fleets.solver import minimise
 from leads.adaptation.fleets.normal_equations import BLOCK, Normal, by_differences, by_tangents
+from leads.adaptation.fleets.solver import minimise
 from leads.adaptation.settings import AdaptSettings
 from leads.backbones.coded import Coded
 from leads.dynamics import DecomposedDynamics
@@ -278,9 +278,7 @@ def test_what_was_not_observed_stops_no_other(coda: DecomposedDynamics, many: Pa
     assert list(found.failures()) == [2]
 
 
-def test_the_doubted_are_solved_again_as_adapt_does(
-    coda: DecomposedDynamics, data: DataSplits, tmp_path: Path
-) -> None:
+def test_the_doubted_are_solved_again_as_adapt_does(coda: DecomposedDynamics, data: DataSplits, tmp_path: Path) -> None:
     """Two frames of one environment say little, and noise as large as the signal in another fits nothing."""
     mask = torch.ones_like(data.adapt.states, dtype=torch.bool)
     mask[1, :, 3:, 1], mask[1, :, 2:] = False, False
