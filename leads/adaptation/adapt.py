@@ -113,8 +113,9 @@ def _chosen(model: DecomposedDynamics, support: Trajectories, start: Context, se
 def _refuse_ignored(solver: str, settings: AdaptSettings) -> None:
     """Settings that a solver would pass over are refused, not passed over."""
     for name, solvers in LIMITED.items():
-        value, default = getattr(settings, name), AdaptSettings.__dataclass_fields__[name].default
-        left_out = value is default or (isinstance(value, (int, float, str)) and value == default)
+        value = getattr(settings, name)
+        harmless = (AdaptSettings.__dataclass_fields__[name].default, PLAIN.get(name))
+        left_out = value is None or (isinstance(value, (int, float, str)) and value in harmless)
         if not left_out and solver not in solvers:
             raise SettingsError(
                 f"solver={solver!r} has no use for {name}={value!r}. Use solver={solvers[0]!r}, or leave {name} out."
@@ -146,6 +147,8 @@ SOLVE: dict[str, Callable[[DecomposedDynamics, Trajectories, Context, AdaptSetti
     "gradient": gradient_descent,
     "none": _keep,
 }
+#: Values that ask for nothing.
+PLAIN = {"starts": 1, "prior": 0.0}
 #: Settings that only some solvers know, the first of which is offered.
 LIMITED = {
     "prior": ("levenberg_marquardt", "gauss_newton", "gradient", "none"),

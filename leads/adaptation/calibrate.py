@@ -98,7 +98,7 @@ def calibrate(
         distances=distances[kept],
         residuals=residuals[kept],
         regions=regions,
-        conditions=together(parts),
+        conditions=together(parts, support.attributes),
     )
 
 

@@ -38,13 +38,16 @@ def of_support(support: Trajectories, history: int, initial: str) -> dict[str, A
     }
 
 
-def together(parts: Sequence[Adapted | AdaptedEnsemble]) -> dict[str, Any]:
-    """The conditions of held-out environments: those of the parts, with the fewest and the most ``observed`` values."""
+def together(parts: Sequence[Adapted | AdaptedEnsemble], attributes: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The conditions of held-out environments: those of the parts, with the fewest and the most ``observed`` values, and
+    the ``noise`` and the ``seed`` that :func:`leads.held_out_environments` left in their attributes."""
     found = [p.members[0].info.get("support") for p in parts]
     if not all(found):
         return {}
     observed = [n for f in found if f for n in f["observed"]]
-    return {**(found[0] or {}), "observed": [min(observed), max(observed)]}
+    drawn = {"noise": "noise", "held_out_seed": "seed"}
+    known = {name: attributes[k] for k, name in drawn.items() if k in attributes} if attributes else {}
+    return {**(found[0] or {}), "observed": [min(observed), max(observed)], **known}
 
 
 def differences(conditions: Mapping[str, Any], residuals: Tensor, adapted: Adapted | AdaptedEnsemble) -> list[str]:

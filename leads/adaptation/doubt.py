@@ -30,16 +30,21 @@ POOR = 0.02
 MISFIT = 2.0
 #: Standard deviation of a context, in units of the seen environments', from which a direction counts as open.
 OPEN = 0.25
+#: Ratio of variances of the seen contexts below which they count as lying in a plane.
+FLAT = 1e-8
 #: Starts of an environment that is solved again.
 STARTS = 4
 
 
 def seen_covariance(source: ContextSource, start: Context) -> Tensor | None:
-    """Covariance of the seen contexts ``(d, d)``, or ``None`` where the source keeps none or they are all the same."""
+    """Covariance of the seen contexts ``(d, d)``, or ``None`` where the source keeps none, or they lie in a plane, so that
+    they say nothing of the directions out of it."""
     try:
-        return seen_gaussian(seen_contexts(source, start))[1]
+        covariance = seen_gaussian(seen_contexts(source, start))[1]
     except SettingsError:
         return None
+    spread = torch.linalg.eigvalsh(covariance)
+    return covariance if float(spread[0]) > FLAT * float(spread[-1]) else None
 
 
 def poor_fits(unexplained: Tensor, misfit: Tensor | None, support: Trajectories) -> Tensor:

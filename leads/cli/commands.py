@@ -294,12 +294,27 @@ def report(
     out: Annotated[Path, typer.Option(help="the page to write")] = Path("report.html"),
     adaptation: Annotated[float, typer.Option(help="seconds for the section on adaptation, per run; 0: none")] = 30.0,
 ) -> None:
-    """One self-contained HTML page: errors beside published ones, forecasts, contexts, training curves."""
+    """One self-contained HTML page: errors beside published ones, forecasts, contexts, training curves; the section on
+    adaptation has coverage and reliability too where the run is calibrated (leads calibrate)."""
     from leads.evaluation.report import write_report
     from leads.experiment import group_seeds
 
-    pages = [
-        group[0].report(f"{group[0].experiment.method.name} on {group[0].experiment.family.name}", group[1:])
-        for group in group_seeds(runs)
-    ]
+    pages = [_page(group, adaptation) for group in group_seeds(runs)]
     typer.echo(write_report(pages, out, adaptation=adaptation))
+
+
+def _page(group: list[Any], budget: float) -> Any:
+    """What the report shows of runs that differ in their seed alone, with the error bars of the first."""
+    from dataclasses import replace
+
+    from leads.adaptation import Calibration
+    from leads.evaluation.calibrated_story import reliability_story
+    from leads.experiment.run import CALIBRATION
+    from leads.experiment.settings import adapt_settings
+
+    run, *others = group
+    page = run.report(f"{run.experiment.method.name} on {run.experiment.family.name}", others)
+    path = run.folder / CALIBRATION
+    calibration = Calibration.load(path) if path.exists() else None
+    story = reliability_story(page.new, calibration, run.family, adapt_settings(run.experiment), budget)
+    return replace(page, more=[*page.more, *story.figures], left_out=[*page.left_out, *story.notes])

@@ -38,7 +38,10 @@ def said(
 def test_the_same_conditions_are_not_spoken_of(
     calibration: Calibration, coda: DecomposedDynamics, fresh: leads.Trajectories
 ) -> None:
-    assert calibration.conditions == {"trajectories": 1, "observed": [38, 38], "span": 9.5, "initial": "given"}
+    assert calibration.conditions == {"trajectories": 1, "observed": [38, 38], "span": 9.5, "initial": "given"} | {
+        "noise": NOISE,
+        "seed": 1,
+    }
     assert said(calibration, coda, fresh.select(trajectories=[0])) == []
 
 

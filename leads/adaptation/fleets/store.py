@@ -80,12 +80,12 @@ def create(
         for name, (dtype, fill, text) in NUMBERS.items():
             array(name, (), dtype, fill, (), {"long_name": text, **labels})
         for name, (text, meanings) in FLAGS.items():
-            about = {
+            flags: dict[str, Any] = {
                 "long_name": text,
                 "flag_values": list(range(len(meanings) + 1)),
                 "flag_meanings": " ".join(("none", *meanings)),
             }
-            array(name, (), "int8", 0, (), {**about, **labels})
+            array(name, (), "int8", 0, (), {**flags, **labels})
         for p in known:
             array(p.name, (), "float64", np.nan, (), {"long_name": p.long_name or p.name, "units": p.unit})
         os.replace(part, path)
