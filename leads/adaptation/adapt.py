@@ -15,7 +15,7 @@ from leads.adaptation.conditions import of_support
 from leads.adaptation.fit import Fit
 from leads.adaptation.gauss_newton import gauss_newton
 from leads.adaptation.gradient import gradient_descent
-from leads.adaptation.settings import AdaptSettings
+from leads.adaptation.settings import SEEN, AdaptSettings
 from leads.adaptation.small_contexts import fit_small
 from leads.adaptation.support import check_observations, filled
 from leads.adapters import Context
@@ -95,7 +95,7 @@ def _solve(
     model: DecomposedDynamics, support: Trajectories, start: Context, settings: AdaptSettings
 ) -> tuple[Fit, str]:
     solver = _chosen(model, support, start, settings)
-    _refuse_ignored(solver, settings)
+    _refuse_ignored(solver, settings, _fits(support, start, settings))
     return SOLVE[solver](model, support, start, settings), solver
 
 
@@ -104,22 +104,42 @@ def _chosen(model: DecomposedDynamics, support: Trajectories, start: Context, se
     if settings.solver != "auto":
         return settings.solver
     estimated = settings.initial == "estimated"
-    if model.source.complete and not estimated:
+    asked = _asked(settings)
+    if model.source.complete and not estimated and not asked - set(_known_by("none")):
         return "none"
-    states = math.prod(support.state_shape) if estimated else 0
-    return "levenberg_marquardt" if max(size(start), states) <= settings.small else "gradient"
+    if _fits(support, start, settings):
+        return "levenberg_marquardt"
+    return "gradient" if not asked - set(_known_by("gradient")) and settings.prior != SEEN else "gauss_newton"
 
 
-def _refuse_ignored(solver: str, settings: AdaptSettings) -> None:
-    """Settings that a solver would pass over are refused, not passed over."""
-    for name, solvers in LIMITED.items():
+def _fits(support: Trajectories, start: Context, settings: AdaptSettings) -> bool:
+    """Whether the unknowns are few enough for their Jacobian."""
+    states = math.prod(support.state_shape) if settings.initial == "estimated" else 0
+    return max(size(start), states) <= settings.small
+
+
+def _asked(settings: AdaptSettings) -> set[str]:
+    """The settings, of those that only some solvers know, that ask for something."""
+    asked = set()
+    for name in LIMITED:
         value = getattr(settings, name)
-        harmless = (AdaptSettings.__dataclass_fields__[name].default, PLAIN.get(name))
-        left_out = value is None or (isinstance(value, (int, float, str)) and value in harmless)
-        if not left_out and solver not in solvers:
-            raise SettingsError(
-                f"solver={solver!r} has no use for {name}={value!r}. Use solver={solvers[0]!r}, or leave {name} out."
-            )
+        nothing = (None, AdaptSettings.__dataclass_fields__[name].default, PLAIN.get(name))
+        if not any(value is n or (isinstance(value, (int, float, str)) and value == n) for n in nothing):
+            asked.add(name)
+    return asked
+
+
+def _known_by(solver: str) -> list[str]:
+    return [name for name, solvers in LIMITED.items() if solver in solvers]
+
+
+def _refuse_ignored(solver: str, settings: AdaptSettings, small: bool) -> None:
+    """Settings that a solver would pass over are refused, not passed over; what is offered can do it."""
+    for name in _asked(settings) - set(_known_by(solver)):
+        offered = LIMITED[name][0] if small else LIMITED[name][1]
+        raise SettingsError(
+            f"solver={solver!r} has no use for {name}={getattr(settings, name)!r}. Use solver={offered!r}, or leave {name} out."
+        )
 
 
 def _holding(model: DecomposedDynamics, given: Context) -> DecomposedDynamics:
@@ -149,14 +169,14 @@ SOLVE: dict[str, Callable[[DecomposedDynamics, Trajectories, Context, AdaptSetti
 }
 #: Values that ask for nothing.
 PLAIN = {"starts": 1, "prior": 0.0}
-#: Settings that only some solvers know, the first of which is offered.
+#: Settings that only some solvers know; of these the first is offered for small contexts, the second for large ones.
 LIMITED = {
     "prior": ("levenberg_marquardt", "gauss_newton", "gradient", "none"),
     "initial": ("levenberg_marquardt", "gauss_newton", "gradient"),
     "noise": ("levenberg_marquardt", "gauss_newton"),
-    "robust": ("levenberg_marquardt",),
-    "bounds": ("levenberg_marquardt",),
-    "starts": ("levenberg_marquardt",),
+    "robust": ("levenberg_marquardt", "gauss_newton"),
+    "bounds": ("levenberg_marquardt", "gauss_newton"),
+    "starts": ("levenberg_marquardt", "gauss_newton"),
 }
 
 

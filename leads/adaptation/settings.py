@@ -33,8 +33,10 @@ class AdaptSettings:
     Attributes:
         solver: ``"levenberg_marquardt"``, ``"gauss_newton"`` (no matrix is formed: conjugate gradients), ``"gradient"``
             (Adam), ``"none"`` (contexts stay as the model's source gives them), or ``"auto"``: ``"none"`` where the
-            source has adapted them already (an inner loop, an encoder) and no first states are asked for, the first
-            where a context, and a state that is estimated, have at most ``small`` values each, the third otherwise.
+            source has adapted them already (an inner loop, an encoder) and nothing is asked for that it does not know, the
+            first where a context, and a state that is estimated, have at most ``small`` values each; otherwise the third,
+            or the second where settings ask for what the third does not know (a known noise, robust losses, bounds,
+            starts, the prior of the seen).
         small: see ``solver``.
         iterations: most Gauss-Newton iterations.
         tolerance: a relative decrease of the loss below it counts as converged.
@@ -50,14 +52,14 @@ class AdaptSettings:
         noise: known standard deviation of the observations, one number or one a channel; ``None`` where it is unknown
             and, where it matters, estimated from the residuals.
         robust: ``"huber"`` or ``"cauchy"``: a loss that outliers do not rule, instead of the square
-            (:mod:`leads.adaptation.robust`). Levenberg-Marquardt only.
+            (:mod:`leads.adaptation.robust`). Gauss-Newton solvers only.
         robust_scale: residual, in units of the noise, from which it differs from the square; by default the one with
             95 % efficiency under Gaussian noise.
         bounds: lowest and highest context, ``(low, high)``, each a number or one a value of the flattened context.
-            Levenberg-Marquardt only.
+            Gauss-Newton solvers only.
         starts: number of starting contexts of each environment: the usual one, the seen contexts with the least loss, and
             draws (from the Gaussian of seen contexts, or within ``bounds``). All are fitted in one batch and the best is
-            kept. Levenberg-Marquardt only. ``None``: one, and where the fit is poor (it leaves more than 2 % of the
+            kept. Gauss-Newton solvers only. ``None``: one, and in Levenberg-Marquardt, where the fit is poor (it leaves more than 2 % of the
             observations' variance, and the known noise does not explain that) or the observations leave a direction of
             the context open (by more than a quarter of the seen environments' spread), a second solve from four starts
             with ``prior="seen"``; the rule is that of :mod:`leads.adaptation.doubt`. It needs a table of seen contexts,
