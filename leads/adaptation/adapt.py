@@ -109,7 +109,9 @@ def _chosen(model: DecomposedDynamics, support: Trajectories, start: Context, se
         return "none"
     if _fits(support, start, settings):
         return "levenberg_marquardt"
-    return "gradient" if not asked - set(_known_by("gradient")) and settings.prior != SEEN else "gauss_newton"
+    many_states = estimated and size(start) <= settings.small  # a field, of which no Jacobian is formed
+    known = not asked - set(_known_by("gradient")) and settings.prior != SEEN
+    return "gradient" if known and not many_states else "gauss_newton"
 
 
 def _fits(support: Trajectories, start: Context, settings: AdaptSettings) -> bool:

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from leads.adaptation.prior import seen_contexts, seen_gaussian
+from leads.adaptation.support import counts
 from leads.adapters import Context
 from leads.contexts.source import ContextSource
 from leads.errors import SettingsError
@@ -26,6 +27,8 @@ from leads.trajectories import Trajectories
 
 #: Share of the observations' variance that a good fit leaves at most.
 POOR = 0.02
+#: Observed values of an environment up to which a poor fit is a reason.
+FEW = 1000
 #: Size of the residuals in units of the known noise up to which the noise explains them.
 MISFIT = 2.0
 #: Standard deviation of a context, in units of the seen environments', from which a direction counts as open.
@@ -60,7 +63,7 @@ def poor_fits(unexplained: Tensor, misfit: Tensor | None, support: Trajectories)
         x = torch.where(support.mask, x, torch.nan)
     spread = (x - x.nanmean(2, keepdim=True)).square().flatten(1).nanmean(1).to(unexplained)
     # Observations that never change have no variance to be explained, and are warned of elsewhere.
-    poor = (unexplained > POOR * spread) & (spread > 0)
+    poor = (unexplained > POOR * spread) & (spread > 0) & (counts(support, 0) <= FEW)
     return poor if misfit is None else poor & (misfit > MISFIT)
 
 

@@ -34,9 +34,9 @@ class AdaptSettings:
         solver: ``"levenberg_marquardt"``, ``"gauss_newton"`` (no matrix is formed: conjugate gradients), ``"gradient"``
             (Adam), ``"none"`` (contexts stay as the model's source gives them), or ``"auto"``: ``"none"`` where the
             source has adapted them already (an inner loop, an encoder) and nothing is asked for that it does not know, the
-            first where a context, and a state that is estimated, have at most ``small`` values each; otherwise the third,
-            or the second where settings ask for what the third does not know (a known noise, robust losses, bounds,
-            starts, the prior of the seen).
+            first where a context, and a state that is estimated, have at most ``small`` values each; the second where
+            the states that are estimated have more, or where settings ask for what the third does not know (a known
+            noise, robust losses, bounds, starts, the prior of the seen); otherwise the third.
         small: see ``solver``.
         iterations: most Gauss-Newton iterations.
         tolerance: a relative decrease of the loss below it counts as converged.
@@ -59,8 +59,8 @@ class AdaptSettings:
             Gauss-Newton solvers only.
         starts: number of starting contexts of each environment: the usual one, the seen contexts with the least loss, and
             draws (from the Gaussian of seen contexts, or within ``bounds``). All are fitted in one batch and the best is
-            kept. Gauss-Newton solvers only. ``None``: one, and in Levenberg-Marquardt, where the fit is poor (it leaves more than 2 % of the
-            observations' variance, and the known noise does not explain that) or the observations leave a direction of
+            kept. Gauss-Newton solvers only. ``None``: one, and in Levenberg-Marquardt, where the fit is poor (of at most 1,000 observed values it leaves more than 2 % of
+            the variance, and the known noise does not explain that) or the observations leave a direction of
             the context open (by more than a quarter of the seen environments' spread), a second solve from four starts
             with ``prior="seen"``; the rule is that of :mod:`leads.adaptation.doubt`. It needs a table of seen contexts,
             or ``bounds`` for the starts. ``Adapted.info["restarted"]`` says where and why. ``starts=1, prior=0.0`` is

@@ -57,6 +57,8 @@ def test_poor_fits_by_hand() -> None:
     mask = torch.ones_like(states, dtype=torch.bool)
     mask[1, 0, 1::2] = False  # what is left of it is constant
     assert poor_fits(left, None, masked(data, mask)).tolist() == [True, False, False]
+    many = replace(data, states=data.states.expand(-1, 300, -1, -1))  # 1,200 values
+    assert poor_fits(left, None, many).tolist() == [False] * 3
 
 
 def test_a_poor_minimum_is_left_by_default() -> None:

@@ -16,6 +16,7 @@ from leads.adaptation.problem import Problem
 from leads.environments import EnvironmentFamily
 from leads.errors import DivergenceError, SettingsError
 from leads.trajectories import DataSplits
+from leads.trajectories.generate import draw_states
 
 MODEL = oscillator()
 TRUTH = torch.tensor([[1.3, 0.15], [2.2, 0.25]], dtype=torch.float64)
@@ -100,6 +101,31 @@ def test_first_states_of_a_field(diffusion: EnvironmentFamily) -> None:
     torch.testing.assert_close(torch.tensor(free.info["loss"]), torch.tensor(direct.info["loss"]), rtol=2e-2, atol=1e-9)
 
 
+def test_first_states_of_gray_scott() -> None:
+    """2,048 unknowns of the first state: 5 % noise, a third of all values missing, the model's own forecasts as truth."""
+    family = leads.make("gray_scott")
+    model = leads.build("coda", family, backbone="conv", backbone_settings={"width": 4, "depth": 2}, spread=0.1)
+    x0 = draw_states(family.system, [3])[None].float()
+    times = family.times[:3]
+    with torch.no_grad():
+        truth = model.rollout(x0, times, {"code": torch.tensor([[0.2, -0.1]])})
+    generator = torch.Generator().manual_seed(0)
+    noise = 0.05 * float(truth.std())
+    states = truth + noise * torch.randn(truth.shape, generator=generator)
+    mask = torch.rand(truth.shape, generator=generator) > 1 / 3
+    support = leads.Trajectories(states.where(mask, torch.nan), times, mask=mask)
+    adapted = leads.adapt(model, support, initial="estimated", noise=noise, iterations=12)
+    assert adapted.info["solver"] == "gauss_newton"
+    assert adapted.initial is not None
+    assert adapted.initial.shape == (1, 1, 2, 32, 32)
+    error = (adapted.initial - x0).square().mean().sqrt()
+    assert float(error) < noise  # two of three frames observe an entry: less than one observation's error
+    seen = ((support.states[:, :, 0] - x0)[mask[:, :, 0]]).square().mean().sqrt()
+    assert float(error) < float(seen)
+    with pytest.raises(SettingsError, match=r"2048 values of every first state.*gauss_newton.*estimates first states"):
+        leads.adapt(model, support, initial="estimated", solver="levenberg_marquardt")
+
+
 @pytest.mark.parametrize(
     "settings",
     [
@@ -154,7 +180,7 @@ def test_outliers_do_not_rule_a_network_of_its_own(data: DataSplits) -> None:
 def test_refusals(data: DataSplits) -> None:
     model = leads.build("leads", data.train, backbone_settings={"width": 8, "depth": 2})
     for settings in ({"bounds": (0.0, 1.0)}, {"starts": 3}, {"robust": "huber"}, {"noise": 0.1}):
-        with pytest.raises(SettingsError, match="no use for .* Use solver='gauss_newton'"):
+        with pytest.raises(SettingsError, match=r"no use for .* Use solver='gauss_newton'"):
             leads.adapt(model, data.adapt, solver="gradient", **settings)
     wide = leads.build("leads", data.train, backbone_settings={"width": 64, "depth": 2})
     with pytest.raises(SettingsError, match=r"too large \(at most 2048\)\. Give bounds"):
