@@ -106,7 +106,7 @@ def test_first_states_of_gray_scott() -> None:
     family = leads.make("gray_scott")
     model = leads.build("coda", family, backbone="conv", backbone_settings={"width": 4, "depth": 2}, spread=0.1)
     x0 = draw_states(family.system, [3])[None].float()
-    times = family.times[:3]
+    times = torch.tensor([0.0, 0.2, 0.4], dtype=torch.float64)
     with torch.no_grad():
         truth = model.rollout(x0, times, {"code": torch.tensor([[0.2, -0.1]])})
     generator = torch.Generator().manual_seed(0)
@@ -118,10 +118,13 @@ def test_first_states_of_gray_scott() -> None:
     assert adapted.info["solver"] == "gauss_newton"
     assert adapted.initial is not None
     assert adapted.initial.shape == (1, 1, 2, 32, 32)
-    error = (adapted.initial - x0).square().mean().sqrt()
-    assert float(error) < noise  # two of three frames observe an entry: less than one observation's error
-    seen = ((support.states[:, :, 0] - x0)[mask[:, :, 0]]).square().mean().sqrt()
-    assert float(error) < float(seen)
+    gap = adapted.initial - x0
+    first, later = mask[:, :, 0], mask[:, :, 1:].any(2)
+    size = lambda where: float(gap[where].square().mean().sqrt()) / noise
+    # States hardly move, so an entry is known as well as the mean of what was observed of it, 1 / sqrt(number).
+    assert size(first & mask[:, :, 1:].all(2)) == pytest.approx(3**-0.5, rel=0.15)
+    assert size(first & later) < 0.75
+    assert size(~first & later) < 1.1
     with pytest.raises(SettingsError, match=r"2048 values of every first state.*gauss_newton.*estimates first states"):
         leads.adapt(model, support, initial="estimated", solver="levenberg_marquardt")
 
