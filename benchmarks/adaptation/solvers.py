@@ -102,6 +102,7 @@ def measure(name: str, steps: int, starts: int) -> dict[str, Any]:
         "seconds_median": statistics.median(seconds),
         "seconds_quickest": min(seconds),
         "iterations": adapted.info["iterations"],
+        "restarted": adapted.info.get("restarted"),
         "converged": adapted.info["converged"],
         "adam_seconds_a_step": step,
         "adam_steps_to_1e-3": [within(c, 1e-3) for c in columns],

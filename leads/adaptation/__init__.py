@@ -6,7 +6,7 @@ from leads.adaptation.calibrate import calibrate
 from leads.adaptation.calibration import Calibration
 from leads.adaptation.drift import DriftMonitor
 from leads.adaptation.ensembles import AdaptedEnsemble, Ensemble
-from leads.adaptation.fleet import FleetResults, adapt_many
+from leads.adaptation.fleets import FleetResults, adapt_many
 from leads.adaptation.held_out import held_out_environments
 from leads.adaptation.labelled import forecast_dataset
 from leads.adaptation.limits import Check

@@ -11,10 +11,11 @@ from typing import Any
 import torch
 
 from leads.adaptation.adapted import Adapted
+from leads.adaptation.conditions import of_support
 from leads.adaptation.fit import Fit
 from leads.adaptation.gauss_newton import gauss_newton
 from leads.adaptation.gradient import gradient_descent
-from leads.adaptation.settings import AdaptSettings
+from leads.adaptation.settings import SEEN, AdaptSettings
 from leads.adaptation.small_contexts import fit_small
 from leads.adaptation.support import check_observations, filled
 from leads.adapters import Context
@@ -41,8 +42,10 @@ def adapt(
         Contexts with their covariance, ready to forecast, and the first states where these were estimated. ``info`` holds
         the solver, iterations and seconds, and for each environment the ``loss`` (mean square error in the units of the
         data), whether it ``converged``, the estimated ``noise`` (or the ``misfit``, see
-        :meth:`leads.adaptation.objective.Objective.notes`) and, with several starts, the losses of all in ``starts``
-        (``None`` where not finite).
+        :meth:`leads.adaptation.objective.Objective.notes`), what it was adapted to (``support``, see
+        :func:`leads.adaptation.conditions.of_support`) and, with several starts, the losses of all in ``starts``
+        (``None`` where not finite). Where some environments were solved again (see ``AdaptSettings.starts``),
+        ``restarted`` holds the reason of each, ``"poor fit"`` or ``"open direction"``, and ``None`` for the others.
 
     Raises:
         ShapeError: states that do not fit the model.
@@ -81,6 +84,7 @@ def adapt(
         "loss": fit.loss.tolist(),
         "converged": fit.converged.tolist(),
         "losses": fit.losses,
+        "support": of_support(observed, model.history, settings.initial),
         **fit.notes,
     }
     initial = None if fit.initial is None else fit.initial.to(like)
@@ -91,7 +95,7 @@ def _solve(
     model: DecomposedDynamics, support: Trajectories, start: Context, settings: AdaptSettings
 ) -> tuple[Fit, str]:
     solver = _chosen(model, support, start, settings)
-    _refuse_ignored(solver, settings)
+    _refuse_ignored(solver, settings, _fits(support, start, settings))
     return SOLVE[solver](model, support, start, settings), solver
 
 
@@ -100,21 +104,44 @@ def _chosen(model: DecomposedDynamics, support: Trajectories, start: Context, se
     if settings.solver != "auto":
         return settings.solver
     estimated = settings.initial == "estimated"
-    if model.source.complete and not estimated:
+    asked = _asked(settings)
+    if model.source.complete and not estimated and not asked - set(_known_by("none")):
         return "none"
-    states = math.prod(support.state_shape) if estimated else 0
-    return "levenberg_marquardt" if max(size(start), states) <= settings.small else "gradient"
+    if _fits(support, start, settings):
+        return "levenberg_marquardt"
+    many_states = estimated and size(start) <= settings.small  # a field, of which no Jacobian is formed
+    known = not asked - set(_known_by("gradient")) and settings.prior != SEEN
+    return "gradient" if known and not many_states else "gauss_newton"
 
 
-def _refuse_ignored(solver: str, settings: AdaptSettings) -> None:
-    """Settings that a solver would pass over are refused, not passed over."""
-    for name, solvers in LIMITED.items():
-        value, default = getattr(settings, name), AdaptSettings.__dataclass_fields__[name].default
-        left_out = value is default or (isinstance(value, (int, float, str)) and value == default)
-        if not left_out and solver not in solvers:
-            raise SettingsError(
-                f"solver={solver!r} has no use for {name}={value!r}. Use solver={solvers[0]!r}, or leave {name} out."
-            )
+def _fits(support: Trajectories, start: Context, settings: AdaptSettings) -> bool:
+    """Whether the unknowns are few enough for their Jacobian."""
+    states = math.prod(support.state_shape) if settings.initial == "estimated" else 0
+    return max(size(start), states) <= settings.small
+
+
+def _asked(settings: AdaptSettings) -> set[str]:
+    """The settings, of those that only some solvers know, that ask for something."""
+    asked = set()
+    for name in LIMITED:
+        value = getattr(settings, name)
+        nothing = (None, AdaptSettings.__dataclass_fields__[name].default, PLAIN.get(name))
+        if not any(value is n or (isinstance(value, (int, float, str)) and value == n) for n in nothing):
+            asked.add(name)
+    return asked
+
+
+def _known_by(solver: str) -> list[str]:
+    return [name for name, solvers in LIMITED.items() if solver in solvers]
+
+
+def _refuse_ignored(solver: str, settings: AdaptSettings, small: bool) -> None:
+    """Settings that a solver would pass over are refused, not passed over; what is offered can do it."""
+    for name in _asked(settings) - set(_known_by(solver)):
+        offered = LIMITED[name][0] if small else LIMITED[name][1]
+        raise SettingsError(
+            f"solver={solver!r} has no use for {name}={getattr(settings, name)!r}. Use solver={offered!r}, or leave {name} out."
+        )
 
 
 def _holding(model: DecomposedDynamics, given: Context) -> DecomposedDynamics:
@@ -142,14 +169,16 @@ SOLVE: dict[str, Callable[[DecomposedDynamics, Trajectories, Context, AdaptSetti
     "gradient": gradient_descent,
     "none": _keep,
 }
-#: Settings that only some solvers know, the first of which is offered.
+#: Values that ask for nothing.
+PLAIN = {"starts": 1, "prior": 0.0}
+#: Settings that only some solvers know; of these the first is offered for small contexts, the second for large ones.
 LIMITED = {
     "prior": ("levenberg_marquardt", "gauss_newton", "gradient", "none"),
     "initial": ("levenberg_marquardt", "gauss_newton", "gradient"),
     "noise": ("levenberg_marquardt", "gauss_newton"),
-    "robust": ("levenberg_marquardt",),
-    "bounds": ("levenberg_marquardt",),
-    "starts": ("levenberg_marquardt",),
+    "robust": ("levenberg_marquardt", "gauss_newton"),
+    "bounds": ("levenberg_marquardt", "gauss_newton"),
+    "starts": ("levenberg_marquardt", "gauss_newton"),
 }
 
 

@@ -151,12 +151,14 @@ class Adapted:
 
     def warnings(self, rate: float = RATE) -> list[str]:
         """What to know before trusting a forecast, one sentence each: fits that did not converge, and where there is a
-        calibration, environments outside what the model knows (``rate``: probability of a false alarm)."""
+        calibration, conditions that it was not made for and environments outside what the model knows (``rate``:
+        probability of a false alarm)."""
         loose = [e for e, done in enumerate(self.info.get("converged", [])) if not done]
         found = [f"The fit of environment {e} did not converge: raise iterations or steps." for e in loose]
         calibration = self.calibration
         if calibration is None or "loss" not in self.info:
             return found
+        found += calibration.differences(self)
         if not calibration.resolves(rate):
             return [*found, calibration.too_few(rate)]
         return found + calibration.check(self, rate, warn=False).sentences()

@@ -11,6 +11,7 @@ from torch import Tensor
 from leads.adaptation.adapt import adapt
 from leads.adaptation.adapted import Adapted, trained
 from leads.adaptation.calibration import LEVELS, Calibration, outlyingness
+from leads.adaptation.conditions import together
 from leads.adaptation.conformal import hierarchical_quantiles
 from leads.adaptation.ensembles import AdaptedEnsemble, Ensemble
 from leads.adaptation.limits import Region
@@ -97,6 +98,7 @@ def calibrate(
         distances=distances[kept],
         residuals=residuals[kept],
         regions=regions,
+        conditions=together(parts, support.attributes),
     )
 
 

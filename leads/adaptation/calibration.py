@@ -6,13 +6,14 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from leads.adaptation.conditions import differences
 from leads.adaptation.conformal import refuse_too_few
 from leads.adaptation.limits import Check, Region, joint_p_values, warn_limits
 from leads.adaptation.posterior import Bands, Method, check_level, interval
@@ -44,6 +45,8 @@ class Calibration:
         environments: number K of held-out environments.
         distances, residuals: scores of the held-out environments, ``(K,)``; NaN distances where there is no context.
         regions: where the seen contexts lie: one for a model, one each for an ensemble's members; empty without context.
+        conditions: what the held-out environments were adapted to (:mod:`leads.adaptation.conditions`); empty in files
+            that were written before there were any.
     """
 
     model: str
@@ -58,6 +61,7 @@ class Calibration:
     distances: Tensor
     residuals: Tensor
     regions: tuple[Region, ...] = ()
+    conditions: Mapping[str, Any] = field(default_factory=dict)
 
     def scale(self, level: float, leads: Tensor) -> Tensor:
         """Half width in standard deviations, ``(T, C')``, at times since the start of a forecast ``(T,)``.
@@ -85,11 +89,14 @@ class Calibration:
         return table[rows]
 
     def bands(self, adapted: Adapted | AdaptedEnsemble, x0: Tensor, times: Tensor, level: float) -> Bands:
-        """Calibrated bands; see :meth:`leads.Adapted.bands`. A :class:`leads.errors.LimitsWarning` where one alarms."""
+        """Calibrated bands; see :meth:`leads.Adapted.bands`. A :class:`leads.errors.LimitsWarning` where an environment
+        alarms, or was adapted under other conditions than those that were calibrated with."""
         if self.resolves(RATE):
             self.check(adapted, RATE)
         else:
             self.refuse_others(adapted)
+        for sentence in self.differences(adapted):
+            warn_limits(sentence)
         mean, deviation = adapted.moments(x0, times, self.method, self.noise, self.draws, self.seed)
         return self.widen(mean, deviation, times, level).to(adapted.like())
 
@@ -141,6 +148,11 @@ class Calibration:
             f"environments, the calibration has {len(self.residuals)} for it: none could ever alarm."
         )
 
+    def differences(self, adapted: Adapted | AdaptedEnsemble) -> list[str]:
+        """How environments were adapted otherwise than the held-out ones: another number of trajectories or of observed
+        values, another span of time, other noise, first states given or not; one sentence each."""
+        return differences(self.conditions, self.residuals, adapted)
+
     def refuse_others(self, adapted: Adapted | AdaptedEnsemble) -> None:
         """Raise :class:`SettingsError` unless the model is the one that was calibrated, bit for bit."""
         own = adapted.fingerprint()
@@ -175,7 +187,8 @@ class Calibration:
     def description(self) -> dict[str, Any]:
         """All else, for the header of a file."""
         names = ("model", "method", "noise", "draws", "seed", "environments")
-        return {n: getattr(self, n) for n in names} | {"regions": len(self.regions)}
+        own = {n: getattr(self, n) for n in names}
+        return own | {"regions": len(self.regions), "conditions": dict(self.conditions)}
 
     @classmethod
     def restore(cls, tensors: Mapping[str, Tensor], description: Mapping[str, Any], path: str | Path) -> Calibration:
@@ -189,7 +202,7 @@ class Calibration:
                 prefix = f"region.{i}."
                 regions.append(Region(**{k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}))
             values |= {n: tensors[n] for n in TENSORS}
-            return cls(**values, regions=tuple(regions))
+            return cls(**values, regions=tuple(regions), conditions=description.get("conditions", {}))
         except (KeyError, TypeError) as error:
             raise CheckpointError(f"The calibration in {path} cannot be read: {error}.") from error
 

@@ -39,6 +39,7 @@ def held_out_environments(
 
     Returns:
         Support ``(n, support, T, C, *X)`` on the family's times, and truth ``(n, truth, T', C, *X)`` on its test times.
+        Their attributes hold ``noise`` and ``held_out_seed``, which a calibration remembers.
 
     Raises:
         SettingsError: numbers below one, or negative noise.
@@ -57,7 +58,11 @@ def held_out_environments(
     if noise > 0:
         states = states + noise * torch.from_numpy(rng.standard_normal(tuple(states.shape)))
     rest = made.select(trajectories=slice(support, None))
-    return replace(first, states=states.to(dtype)), replace(rest, states=rest.states.to(dtype))
+    about = {"noise": noise, "held_out_seed": seed}
+    return (
+        replace(first, states=states.to(dtype), attributes={**first.attributes, **about}),
+        replace(rest, states=rest.states.to(dtype), attributes={**rest.attributes, **about}),
+    )
 
 
 def _on(data: Trajectories, family: EnvironmentFamily) -> Trajectories:

@@ -116,13 +116,21 @@ def covariance(objective: Objective, minimum: Minimum) -> Tensor:
     residuals on their remaining degrees of freedom where it is not (for robust losses, see
     :func:`leads.adaptation.robust.variance_factor`); P is the prior's precision.
     """
-    count = objective.count[:, None, None]
-    spread = objective.spread(minimum.linear.residual, minimum.weighing)[:, None, None]
-    inverse = information(normal_equations(minimum.linear, None, objective.count)) * count / spread
+    inverse = observed_precision(objective, minimum)
     if objective.prior is not None:
         prior = objective.prior.precision
-        inverse = inverse + (prior if objective.prior.absolute else prior * count / spread)
+        spread = objective.spread(minimum.linear.residual, minimum.weighing)[:, None, None]
+        inverse = inverse + (prior if objective.prior.absolute else prior * objective.count[:, None, None] / spread)
     return torch.linalg.pinv(inverse, hermitian=True)
+
+
+@torch.no_grad()
+def observed_precision(objective: Objective, minimum: Minimum) -> Tensor:
+    """``J^T J / v`` of :func:`covariance`: what the observations alone say of the contexts, ``(E, d, d)``."""
+    spread = objective.spread(minimum.linear.residual, minimum.weighing)[:, None, None]
+    return (
+        information(normal_equations(minimum.linear, None, objective.count)) * objective.count[:, None, None] / spread
+    )
 
 
 def _linearise_moving(problem: Problem, trial: Point, last: Linear, moving: Tensor) -> Linear:

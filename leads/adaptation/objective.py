@@ -43,8 +43,9 @@ class Objective:
         self.scale = scale or (1.0 if self.loss is None else self.loss.scale)
         self.count, self.known = problem.count, problem.noise is not None
         unknowns = size + problem.state_size * problem.n_trajectories
-        #: Degrees of freedom that are left for the noise.
-        self.freedom = (self.count - unknowns).clamp_min(1)
+        #: Observed values beyond the number of unknowns, and the degrees of freedom that count for the noise.
+        self.surplus = self.count - unknowns
+        self.freedom = self.surplus.clamp_min(1)
         self._least = LEAST**2 * problem.scale.square().mean()
 
     @property
@@ -94,6 +95,19 @@ class Objective:
             return {"noise": self.weigh(residual).variance.sqrt().tolist()}
         square = residual.square().flatten(1).sum(1)
         return {"misfit": (square / self.freedom).sqrt().tolist()}
+
+    def unexplained(self, residual: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Mean square of the residuals in the units of the data, that of the bulk for robust losses, ``(E,)``; and their
+        size over the noise ``(E,)``, where that is known."""
+        if self.loss is not None:
+            bulk = noise_by_median(residual, self.problem.seen)
+            return self.problem.mean_square(residual) * bulk.square() / self._mean(
+                residual
+            ), bulk if self.known else None
+        return self.problem.mean_square(residual), self._mean(residual).sqrt() if self.known else None
+
+    def _mean(self, residual: Tensor) -> Tensor:
+        return (residual.square().flatten(1).sum(1) / self.count).clamp_min(1e-300)
 
     def _prior_cost(self, contexts: Tensor, variance: Tensor) -> Tensor:
         if self.prior is None:

@@ -85,11 +85,11 @@ def seen_gaussian(rows: Tensor) -> tuple[Tensor, Tensor]:
     return mean, share * target + (1 - share) * sample
 
 
-def fitted_prior(weight: float | str, source: ContextSource, start: Context) -> Prior | None:
+def fitted_prior(weight: float | str | None, source: ContextSource, start: Context) -> Prior | None:
     """The prior that the settings name, or ``None`` for a weight of zero.
 
     Args:
-        weight: a number, or ``"seen"``.
+        weight: a number, ``"seen"``, or ``None``, which is 0.
         source: of the model, whose table ``"seen"`` is fitted to.
         start: stacked starting contexts, around which a number holds.
     """

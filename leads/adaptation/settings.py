@@ -33,14 +33,17 @@ class AdaptSettings:
     Attributes:
         solver: ``"levenberg_marquardt"``, ``"gauss_newton"`` (no matrix is formed: conjugate gradients), ``"gradient"``
             (Adam), ``"none"`` (contexts stay as the model's source gives them), or ``"auto"``: ``"none"`` where the
-            source has adapted them already (an inner loop, an encoder) and no first states are asked for, the first
-            where a context, and a state that is estimated, have at most ``small`` values each, the third otherwise.
+            source has adapted them already (an inner loop, an encoder) and nothing is asked for that it does not know, the
+            first where a context, and a state that is estimated, have at most ``small`` values each; the second where
+            the states that are estimated have more, or where settings ask for what the third does not know (a known
+            noise, robust losses, bounds, starts, the prior of the seen); otherwise the third.
         small: see ``solver``.
         iterations: most Gauss-Newton iterations.
         tolerance: a relative decrease of the loss below it counts as converged.
         prior: a number is the weight of ``|context - start|^2`` beside the mean square error. ``"seen"`` is a Gaussian
             with the mean and covariance of the seen environments' contexts, weighed against the noise: it carries what
-            too few observations leave open (:mod:`leads.adaptation.prior`). Gauss-Newton solvers only.
+            too few observations leave open (:mod:`leads.adaptation.prior`). Gauss-Newton solvers only. ``None``: none,
+            but that Levenberg-Marquardt takes ``"seen"`` for environments whose first solve is in doubt, see ``starts``.
         steps, lr: of the gradient solver; its rate decays to zero on a cosine.
         seed: of contexts that start at random (networks of an environment's own), and of further starts.
         initial: ``"given"``: the first frames are exact; their entries that are marked as not observed are used as they
@@ -49,16 +52,19 @@ class AdaptSettings:
         noise: known standard deviation of the observations, one number or one a channel; ``None`` where it is unknown
             and, where it matters, estimated from the residuals.
         robust: ``"huber"`` or ``"cauchy"``: a loss that outliers do not rule, instead of the square
-            (:mod:`leads.adaptation.robust`). Levenberg-Marquardt only.
+            (:mod:`leads.adaptation.robust`). Gauss-Newton solvers only.
         robust_scale: residual, in units of the noise, from which it differs from the square; by default the one with
             95 % efficiency under Gaussian noise.
         bounds: lowest and highest context, ``(low, high)``, each a number or one a value of the flattened context.
-            Levenberg-Marquardt only.
+            Gauss-Newton solvers only.
         starts: number of starting contexts of each environment: the usual one, the seen contexts with the least loss, and
             draws (from the Gaussian of seen contexts, or within ``bounds``). All are fitted in one batch and the best is
-            kept. Levenberg-Marquardt only. Worth it where much is missing: with half of all values missing, one of a hundred
-            Lotka-Volterra environments stops in a poor minimum from one start, none from four
-            (benchmarks/adaptation/missing.py).
+            kept. Gauss-Newton solvers only. ``None``: one, and in Levenberg-Marquardt, where the fit is poor (of at most 1,000 observed values it leaves more than 2 % of
+            the variance, and the known noise does not explain that) or the observations leave a direction of
+            the context open (by more than a quarter of the seen environments' spread), a second solve from four starts
+            with ``prior="seen"``; the rule is that of :mod:`leads.adaptation.doubt`. It needs a table of seen contexts,
+            or ``bounds`` for the starts. ``Adapted.info["restarted"]`` says where and why. ``starts=1, prior=0.0`` is
+            plain least squares from one start, always.
 
     Raises:
         SettingsError, UnknownNameError: settings outside their range, or of names that do not exist.
@@ -69,7 +75,7 @@ class AdaptSettings:
     iterations: int = 50
     tolerance: float = 1e-8
     # Any: Hydra's schemas know neither lists nor tensors in a union.
-    prior: Any = 0.0
+    prior: Any = None
     steps: int = 2000
     lr: float = 3e-3
     seed: int = 0
@@ -78,7 +84,7 @@ class AdaptSettings:
     robust: str | None = None
     robust_scale: float | None = None
     bounds: Any = None
-    starts: int = 1
+    starts: int | None = None
 
     def __post_init__(self) -> None:
         for what, value, known in (
@@ -94,11 +100,11 @@ class AdaptSettings:
                 raise UnknownNameError(
                     f"No prior is named {self.prior!r}. It is {SEEN!r}, fitted to the seen contexts, or a number."
                 )
-        elif not _is_number(self.prior) or self.prior < 0:
+        elif self.prior is not None and (not _is_number(self.prior) or self.prior < 0):
             raise SettingsError(f"prior must be {SEEN!r} or a number that is not negative, got {self.prior!r}.")
         if self.iterations < 1 or self.steps < 1 or not self.lr > 0 or self.tolerance < 0:
             raise SettingsError(f"iterations, steps and lr must be positive, tolerance not negative; got {self}.")
-        if self.starts < 1:
+        if self.starts is not None and (not isinstance(self.starts, int) or self.starts < 1):
             raise SettingsError(f"starts counts the starting contexts, at least 1, got {self.starts}.")
         if self.robust_scale is not None and not self.robust_scale > 0:
             raise SettingsError(f"robust_scale must be positive, in units of the noise; got {self.robust_scale}.")

@@ -3,28 +3,37 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from leads.adaptation.doubt import STARTS, noise_bound, open_directions, poor_fits, seen_covariance
 from leads.adaptation.fit import Fit
-from leads.adaptation.levenberg_marquardt import Minimum, covariance, levenberg_marquardt
+from leads.adaptation.levenberg_marquardt import Minimum, covariance, levenberg_marquardt, observed_precision
 from leads.adaptation.objective import Objective, Weighing
 from leads.adaptation.prior import Prior, fitted_prior
 from leads.adaptation.problem import Linear, Problem, flat_start
-from leads.adaptation.settings import AdaptSettings
+from leads.adaptation.settings import SEEN, AdaptSettings
 from leads.adaptation.starts import several_starts
 from leads.adaptation.support import warn_too_few
 from leads.adapters import Context
+from leads.adapters.pinned import Pinned
 from leads.contexts.flat import size
 from leads.dynamics import DecomposedDynamics
 from leads.errors import SettingsError
 from leads.trajectories import Trajectories
 
+#: Why an environment was solved again.
+REASONS = ("poor fit", "open direction")
+
 
 def fit_small(model: DecomposedDynamics, support: Trajectories, start: Context, settings: AdaptSettings) -> Fit:
     """Contexts by Levenberg-Marquardt, in float64.
+
+    With ``starts=None``, environments whose first solve is in doubt are solved again (:mod:`leads.adaptation.doubt`),
+    and the note ``restarted`` says why, ``None`` for all others.
 
     Args:
         model: trained dynamics; a copy is cast, so the model keeps its bits.
@@ -36,21 +45,65 @@ def fit_small(model: DecomposedDynamics, support: Trajectories, start: Context, 
         SettingsError: the Jacobian would be too large, or settings do not fit the model or the data.
         DivergenceError: no start of an environment has a finite rollout.
     """
-    estimated = settings.initial == "estimated"
-    _check_size(size(start), support, settings, estimated)
+    _check_size(size(start), support, settings, settings.initial == "estimated")
     double = copy.deepcopy(model).double().requires_grad_(False)
     start = {k: v.detach().double() for k, v in start.items()}
     support = support.to(dtype=torch.float64)
+    seen = seen_covariance(model.source, start) if settings.starts is None else None
+    once = replace(settings, starts=settings.starts or 1)
+    able = settings.starts is None and (seen is not None or settings.bounds is not None)
+    fit, minimum, objective = _solved(double, support, start, once, able and seen is not None)
+    if not able:
+        return fit
+    poor, opened = _doubts(fit, minimum, objective, support, seen)
+    again = (poor | opened).nonzero()[:, 0]
+    if not len(again):
+        return fit
+    prior = SEEN if settings.prior is None and seen is not None else settings.prior
+    second = replace(settings, starts=STARTS, prior=prior)
+    part = support.select(environments=again.tolist())
+    found, _, _ = _solved(_of_rows(double, again), part, {k: v[again] for k, v in start.items()}, second, False)
+    reasons = [
+        REASONS[0] if p else REASONS[1] if o else None for p, o in zip(poor.tolist(), opened.tolist(), strict=True)
+    ]
+    whole = fit.with_rows(again, found)
+    return replace(whole, notes=whole.notes | {"restarted": reasons})
+
+
+def _doubts(
+    fit: Fit, minimum: Minimum, objective: Objective, support: Trajectories, seen: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Poor fits, and fits that leave a direction open, ``(E,)`` each."""
+    poor = poor_fits(*objective.unexplained(minimum.linear.residual), support)
+    if seen is None or objective.prior is not None:
+        return poor, torch.zeros_like(fit.converged)
+    bound = torch.ones_like(fit.loss) if objective.known else noise_bound(objective.surplus)
+    return poor, open_directions(observed_precision(objective, minimum), bound, seen)
+
+
+def _of_rows(model: DecomposedDynamics, index: Tensor) -> DecomposedDynamics:
+    """The dynamics of some of the environments, where these hold entries of their contexts."""
+    adapter = model.adapter
+    if not isinstance(adapter, Pinned):
+        return model
+    return model.with_adapter(Pinned(adapter.adapter, {k: v[index] for k, v in adapter.entries.items()}))
+
+
+def _solved(
+    double: DecomposedDynamics, support: Trajectories, start: Context, settings: AdaptSettings, carried: bool
+) -> tuple[Fit, Minimum, Objective]:
+    """One solve from ``settings.starts`` starts, with the minimum and the objective of the best."""
+    estimated = settings.initial == "estimated"
     noise = settings.noise_of(support.state_shape[0])
     problem = Problem(double, support, start, estimated, noise)
-    d, origin, n = size(start), flat_start(start), settings.starts
-    prior = fitted_prior(settings.prior, model.source, start)
+    d, origin, n = size(start), flat_start(start), settings.starts or 1
+    prior = fitted_prior(settings.prior, double.source, start)
     if prior is None:
-        warn_too_few(problem.count, d, problem.state_size, problem.n_trajectories)
+        warn_too_few(problem.count, d, problem.state_size, problem.n_trajectories, carried)
     box = settings.box(d)
     box = None if box is None else (box[0].to(origin), box[1].to(origin))
     if n > 1:
-        origin = several_starts(problem, model.source, start, origin, n, box, settings.seed)
+        origin = several_starts(problem, double.source, start, origin, n, box, settings.seed)
         problem = Problem(double, support, start, estimated, noise, copies=n)
         if prior is not None and len(prior.mean) > 1:
             prior = Prior(prior.mean.repeat_interleave(n, 0), prior.precision, prior.absolute)
@@ -61,7 +114,7 @@ def fit_small(model: DecomposedDynamics, support: Trajectories, start: Context, 
     notes: dict[str, Any] = {}
     if n > 1:
         minimum, problem, objective, notes = _best(minimum, problem, objective, n, settings, d)
-    return _fit(minimum, problem, objective, notes)
+    return _fit(minimum, problem, objective, notes), minimum, objective
 
 
 def _fit(minimum: Minimum, problem: Problem, objective: Objective, notes: dict[str, Any]) -> Fit:

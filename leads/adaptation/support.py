@@ -83,11 +83,11 @@ def _warn_constant(support: Trajectories) -> None:
         warnings.warn(
             f"The observations of environment(s) {', '.join(map(str, rows[:8]))} do not change in time: an equilibrium says "
             "little about the context. Add a trajectory that moves, or hold the context by prior='seen'.",
-            stacklevel=4,
+            stacklevel=5,
         )
 
 
-def warn_too_few(found: Tensor, size: int, states: int, trajectories: int) -> None:
+def warn_too_few(found: Tensor, size: int, states: int, trajectories: int, carried: bool = False) -> None:
     """Warn of environments with fewer observed values than unknowns.
 
     Args:
@@ -95,6 +95,7 @@ def warn_too_few(found: Tensor, size: int, states: int, trajectories: int) -> No
         size: values of a context.
         states: values of a first state, 0 where these are given.
         trajectories: their number.
+        carried: whether the prior of the seen environments will be taken for these.
     """
     needed = size + states * trajectories
     few = found < needed
@@ -102,11 +103,16 @@ def warn_too_few(found: Tensor, size: int, states: int, trajectories: int) -> No
         return
     bad = int(few.nonzero()[0])
     parts = f"a context of {size} values" + (f" and {trajectories} first states of {states} values" if states else "")
+    then = (
+        "The prior of the seen environments carries what is missing, and the covariance shows it."
+        if carried
+        else "Directions that nothing observes stay where they start, and the covariance does not know them. prior='seen' "
+        "carries what is missing."
+    )
     warnings.warn(
         f"Environment {bad} has {int(found[bad])} observed values, fewer than its unknowns: {parts} need at least {needed}. "
-        "Directions that nothing observes stay where they start, and the covariance does not know them. prior='seen' "
-        "carries what is missing.",
-        stacklevel=4,
+        f"{then}",
+        stacklevel=6,
     )
 
 

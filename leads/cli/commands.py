@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import shlex
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
 from leads.cli.completion import complete_family, complete_override
+from leads.cli.scores import print_scores
 from leads.cli.serve import serve
 
 app = typer.Typer(
@@ -29,6 +32,7 @@ def list_(
     markdown: Annotated[bool, typer.Option("--markdown", help="the card as Markdown source")] = False,
 ) -> None:
     """All that is registered, or the card of one family: equations, parameters, splits, cost, source."""
+    from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.markdown import Markdown
     from rich.table import Table
@@ -46,18 +50,23 @@ def list_(
         text = card(family).markdown()
         typer.echo(text) if markdown else console.print(Markdown(text))
         return
-    table = Table(title="Families")
-    for column in ("family", "splits", "state", "parameters", "seen", "unseen", "frames"):
-        table.add_column(column, no_wrap=column == "family")
+    table = Table(title="Families", box=SIMPLE_HEAD, padding=0, show_edge=False)
+    for column, least, most in (
+        ("family", max(map(len, list_families())), None), ("splits", 19, 19), ("state", 11, None), ("parameters", 11, 12),
+        ("data", 9, None),
+    ):  # fmt: skip
+        table.add_column(column, min_width=least, max_width=most, overflow="fold")
     for name in list_families():
         variants = splits(name)
         f = variants[0]
         varied = [p.name for i, p in enumerate(f.system.parameters) if len(f.seen[:, i].unique()) > 1]
-        counts = (str(len(f.seen)), str(len(f.unseen)), str(len(f.times)))
-        table.add_row(name, ", ".join(v.split for v in variants), str(f.system.state_shape), ", ".join(varied), *counts)
+        state = " x ".join(map(str, f.system.state_shape))
+        counts = f"{len(f.seen)}+{len(f.unseen)} x {len(f.times)}"
+        table.add_row(name, ", ".join(v.split for v in variants), state, ", ".join(varied), counts)
     console.print(table)
     console.print(
-        "Counts are the first split's, parameters those that differ between its environments. One family: leads list NAME"
+        "data: seen + unseen environments x frames, of the first split; parameters: those that differ between its environments. "
+        "One family: leads list NAME"
     )
     for kind in (backbones, adapters, algorithms, metrics, methods):
         console.print(f"[bold]{kind.kind}s[/]: {', '.join(kind)}")
@@ -87,6 +96,8 @@ def generate(
 ) -> None:
     """Simulate the data sets of a family and write them with names, units and provenance.
 
+    What was simulated before is found in the cache ($LEADS_CACHE, by default ~/.cache/leads), and the line of a set says so.
+
     With --zarr, which a cluster implies, sets may be larger than memory, and a killed run goes on when it is repeated:
 
     leads generate lotka_volterra --out data --environments 10000 --cluster local
@@ -97,6 +108,7 @@ def generate(
     from leads.errors import SettingsError
     from leads.trajectories import fresh_environments, save, stream_sets
     from leads.trajectories import generate as make_data
+    from leads.trajectories.cache import cache_folder
     from leads.trajectories.progress import progress_bar
     from leads.trajectories.seeds import check_seed
 
@@ -116,11 +128,12 @@ def generate(
         made = fresh_environments(made, environments, distribution, seed)
         origin["seen"] = f"{environments} fresh ones {distribution} the range of the family, seed {seed}"
     if zarr:
+        before = _complete(out)
         for path in stream_sets(made, out, seed, origin, fidelity=fidelity, on_blowup=on_blowup, **settings).values():
-            typer.echo(path)
+            typer.echo(f"{path}{' (complete already: nothing was made again)' if path.absolute() in before else ''}")
         return
     names = ("train", "valid", "test", "adapt", "adapt_test")
-    data = {}
+    data, began = {}, time.time()
     with progress_bar(names[0], len(names), "sets") as advance:
         for i, name in enumerate(names):
             # Each set on its own, so that the bar moves: one does not depend on how many trajectories another has.
@@ -129,8 +142,22 @@ def generate(
             advance(name=(*names, "done")[i + 1])
     for name, trajectories in data.items():
         trajectories.attributes.update(origin)
+        kept = cache_folder() / f"{trajectories.attributes['content']}.safetensors"
+        found = kept.exists() and kept.stat().st_mtime < began
         path = save(trajectories, out / f"{name}.nc")
-        typer.echo(f"{path}: {trajectories!r}")
+        typer.echo(f"{path}: {trajectories!r}{' (found in the cache)' if found else ''}")
+
+
+def _complete(folder: Path) -> set[Path]:
+    """Streamed sets in a folder of which nothing is left to make."""
+    from leads.errors import FileError
+    from leads.trajectories.store import attributes_of
+
+    found = set()
+    for path in folder.glob("*.zarr"):
+        with suppress(FileError):  # what it is, is said where it is to be written
+            found |= {path.absolute()} if attributes_of(path).get("complete") else set()
+    return found
 
 
 def _pairs(arguments: list[str]) -> dict[str, Any]:
@@ -158,18 +185,24 @@ def convert(
     ],
     format: Annotated[str | None, typer.Option(help="to write; by the suffix if not given")] = None,
     from_: Annotated[str | None, typer.Option("--from", help="format to read; by what is in it if not given")] = None,
+    mask_nan: Annotated[
+        bool, typer.Option("--mask-nan", help="mark values that are NaN or infinite as not observed")
+    ] = False,
 ) -> None:
     """Rewrite trajectories in another format. Several files are put one after the other, environment by environment.
 
     leads convert train.zarr train.npz --format gen_dynamics
     """
-    from leads.errors import SettingsError
+    from leads.errors import DataError, SettingsError
     from leads.trajectories import read, write
 
     *inputs, out = files
     if not inputs:
         raise SettingsError(f"leads convert needs what to read and what to write, got only {out}.")
-    data = read(inputs[0] if len(inputs) == 1 else inputs, from_)
+    try:
+        data = read(inputs[0] if len(inputs) == 1 else inputs, from_, mask_nan=mask_nan)
+    except DataError as error:
+        raise DataError(str(error).replace("pass mask_nan=True", "add --mask-nan")) from error
     for path in write(data, out, format):
         typer.echo(path)
 
@@ -189,7 +222,7 @@ def fit(
     With -m, several values sweep: leads fit -m experiment=lotka_volterra_coda seed=0,1,2
     """
     from leads.cli.hydra import compose, sweep
-    from leads.experiment import Run, run_fit
+    from leads.experiment import run_fit
 
     given = overrides or []
     if multirun:
@@ -197,10 +230,7 @@ def fit(
         return
     experiment = compose(given)
     typer.echo(f"{experiment.method.name} on {experiment.family.name}, run folder {experiment.run_dir}", err=True)
-    folder = run_fit(experiment, shlex.join(["leads", "fit", *given]))
-    for name, result in Run(folder).evaluation().items():
-        typer.echo(f"\n{name}\n{result}")
-    typer.echo(f"\nrun folder: {folder}")
+    print_scores(run_fit(experiment, shlex.join(["leads", "fit", *given])))
 
 
 @app.command()
@@ -294,12 +324,27 @@ def report(
     out: Annotated[Path, typer.Option(help="the page to write")] = Path("report.html"),
     adaptation: Annotated[float, typer.Option(help="seconds for the section on adaptation, per run; 0: none")] = 30.0,
 ) -> None:
-    """One self-contained HTML page: errors beside published ones, forecasts, contexts, training curves."""
+    """One self-contained HTML page: errors beside published ones, forecasts, contexts, training curves; the section on
+    adaptation has coverage and reliability too where the run is calibrated (leads calibrate)."""
     from leads.evaluation.report import write_report
     from leads.experiment import group_seeds
 
-    pages = [
-        group[0].report(f"{group[0].experiment.method.name} on {group[0].experiment.family.name}", group[1:])
-        for group in group_seeds(runs)
-    ]
+    pages = [_page(group, adaptation) for group in group_seeds(runs)]
     typer.echo(write_report(pages, out, adaptation=adaptation))
+
+
+def _page(group: list[Any], budget: float) -> Any:
+    """What the report shows of runs that differ in their seed alone, with the error bars of the first."""
+    from dataclasses import replace
+
+    from leads.adaptation import Calibration
+    from leads.evaluation.calibrated_story import reliability_story
+    from leads.experiment.run import CALIBRATION
+    from leads.experiment.settings import adapt_settings
+
+    run, *others = group
+    page = run.report(f"{run.experiment.method.name} on {run.experiment.family.name}", others)
+    path = run.folder / CALIBRATION
+    calibration = Calibration.load(path) if path.exists() else None
+    story = reliability_story(page.new, calibration, run.family, adapt_settings(run.experiment), budget)
+    return replace(page, more=[*page.more, *story.figures], left_out=[*page.left_out, *story.notes])

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from leads.cli.completion import groups
+from leads.cli.scores import print_scores
 from leads.errors import SettingsError, UnknownNameError
 from leads.experiment import Experiment, from_config, run_fit
 from leads.registry import nearest
@@ -34,7 +35,8 @@ def compose(overrides: list[str]) -> Experiment:
 
 
 def sweep(overrides: list[str]) -> None:
-    """Hydra's multirun: comma-separated values, any of its launchers. Each job's run folder is Hydra's own."""
+    """Hydra's multirun: comma-separated values, any of its launchers. Each job's run folder is Hydra's own, and each job
+    prints its scores."""
     import hydra
     from hydra.core.hydra_config import HydraConfig
 
@@ -45,7 +47,8 @@ def sweep(overrides: list[str]) -> None:
         given = any(o.startswith("run_dir=") for o in HydraConfig.get().overrides.task)
         if not given:
             experiment.run_dir = HydraConfig.get().runtime.output_dir
-        run_fit(experiment, shlex.join(["leads", "fit", *HydraConfig.get().overrides.task]))
+        task = list(HydraConfig.get().overrides.task)
+        print_scores(run_fit(experiment, shlex.join(["leads", "fit", *task])), " ".join(task))
 
     sys.argv = ["leads fit", "-m", *overrides]
     # Hydra then lets exceptions through, instead of printing a traceback and leaving with its own exit code.

@@ -15,6 +15,9 @@ def serve(
     seconds: Annotated[float, typer.Option(help="longest work on one request")] = 60.0,
     body: Annotated[int, typer.Option(help="most bytes of a request")] = 16 * 2**20,
     environments: Annotated[int, typer.Option(help="most environments of a request")] = 1000,
+    calibration: Annotated[
+        Path | None, typer.Option(help="file of a calibration; that of a run folder or an adapted model if not given")
+    ] = None,
 ) -> None:
     """Serve a model over HTTP: adapt to observations, forecast. See docs/serving.md.
 
@@ -25,7 +28,7 @@ def serve(
     from leads.errors import SettingsError
     from leads.serving import Limits, Service
 
-    service = Service.load(model, Limits(seconds=seconds, body=body, environments=environments))
+    service = Service.load(model, Limits(seconds=seconds, body=body, environments=environments), calibration)
     try:
         import uvicorn
 

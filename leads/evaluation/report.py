@@ -37,6 +37,7 @@ class RunReport:
         provenance: settings, seeds, device, date, versions, command.
         more: further figures of the adaptation section, made elsewhere (coverage, reliability ...): caption, whether it
             needs the whole width, figure.
+        left_out: what could not be shown, and why.
     """
 
     title: str
@@ -53,6 +54,7 @@ class RunReport:
     seconds: Sequence[float] = ()
     provenance: dict[str, Any] = field(default_factory=dict)
     more: Sequence[tuple[str, bool, Figure]] = ()
+    left_out: Sequence[str] = ()
 
     def headline(self) -> Table:
         """Our errors, mean and spread over seeds, with the verified published ones below, best first."""
@@ -171,7 +173,7 @@ def _section(run: RunReport, adaptation: float) -> dict[str, Any]:
         "environments; published errors are on data of published fidelity, whose labels carry an error of their own.",
         "figures": _images(run.figures()),
         "adaptation": _images([*story.figures, *run.more]),
-        "left_out": story.notes,
+        "left_out": [*story.notes, *run.left_out],
         "environments": run.environments(),
         "provenance": json.dumps(run.provenance, indent=1, default=str),
     }

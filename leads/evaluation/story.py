@@ -180,7 +180,7 @@ def _whole(new: Adapted, support: Trajectories, count: int, step: float) -> floa
         return AdaptSettings().steps * step
     # About ten iterations, of which one and its start are timed.
     iterations = 1 if new.model.source.complete else 5
-    return iterations * _seconds(lambda: adapt(new.model, support, iterations=1))
+    return iterations * _seconds(lambda: adapt(new.model, support, iterations=1, starts=1))
 
 
 def _seconds(run: Callable[[], object]) -> float:

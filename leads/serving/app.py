@@ -5,7 +5,7 @@ FastAPI is an extra: ``pip install 'leads-dynamics[serving]'``.
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Literal
 
 import anyio
 from fastapi import FastAPI, Request
@@ -16,6 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from leads.errors import LeadsError
+from leads.serving.deadline import Deadline
 from leads.serving.limits import BusyError, TooLargeError, UnknownIdError
 from leads.serving.service import Service
 from leads.version import __version__
@@ -30,7 +31,11 @@ class AdaptRequest(BaseModel):
     states: list[Any] = Field(description="(E, N, T, C, *X) as nested lists; null where nothing was observed")
     times: list[Any] = Field(description="(T,), strictly increasing")
     iterations: int = Field(50, ge=1, le=200, description="most iterations of the solver")
-    prior: float = Field(0.0, ge=0, allow_inf_nan=False, description="weight of |context - start|^2")
+    prior: float | None = Field(
+        None, ge=0, allow_inf_nan=False, description="weight of |context - start|^2; null: as needed"
+    )
+    initial: Literal["given", "estimated"] = Field("given", description="estimated: first frames are noisy or missing")
+    noise: float | None = Field(None, gt=0, allow_inf_nan=False, description="known standard deviation")
 
 
 class ForecastRequest(BaseModel):
@@ -42,6 +47,9 @@ class ForecastRequest(BaseModel):
     id: str | None = Field(None, max_length=64, description="of an adaptation")
     contexts: dict[str, Any] | None = Field(None, description="as /adapt gives them, instead of an id")
     standard_deviations: bool = Field(False, description="also the spread over the posterior of the contexts")
+    level: float | None = Field(
+        None, gt=0, lt=1, description="of the bands, which a calibrated service gives; 0.9 if null"
+    )
 
 
 def create_app(service: Service) -> FastAPI:
@@ -51,13 +59,14 @@ def create_app(service: Service) -> FastAPI:
     # One request computes at a time: a second would only slow both.
     turn = anyio.Semaphore(1)
 
-    async def work(function: Callable[[], dict[str, Any]]) -> JSONResponse:
+    async def work(function: Callable[[Deadline], dict[str, Any]]) -> JSONResponse:
+        deadline = Deadline(service.limits.seconds)
         started = anyio.Event()
 
         async def alone() -> dict[str, Any]:
             async with turn:
                 started.set()
-                return await anyio.to_thread.run_sync(function)
+                return await anyio.to_thread.run_sync(function, deadline)
 
         task = asyncio.ensure_future(alone())
         try:
@@ -65,11 +74,9 @@ def create_app(service: Service) -> FastAPI:
         except TimeoutError as error:
             if not started.is_set():
                 task.cancel()
-            # A thread cannot be ended; it holds its turn until it is done, and its result is not awaited.
+            # The thread ends itself at its next evaluation of the field; nobody waits for its result.
             task.add_done_callback(lambda t: None if t.cancelled() else t.exception())
-            raise BusyError(
-                f"No answer within {service.limits.seconds:g} s. Send fewer environments, trajectories or frames, or try later."
-            ) from error
+            raise deadline.passed() from error
 
     @app.get("/health")
     async def health() -> dict[str, str]:
@@ -81,13 +88,15 @@ def create_app(service: Service) -> FastAPI:
 
     @app.post("/adapt")
     async def adapt(request: AdaptRequest) -> JSONResponse:
-        settings = {"iterations": request.iterations, "prior": request.prior}
-        return await work(lambda: service.adapt(request.states, request.times, **settings))
+        r = request
+        settings = {"iterations": r.iterations, "prior": r.prior, "initial": r.initial, "noise": r.noise}
+        return await work(lambda deadline: service.adapt(r.states, r.times, deadline, **settings))
 
     @app.post("/forecast")
     async def forecast(request: ForecastRequest) -> JSONResponse:
         r = request
-        return await work(lambda: service.forecast(r.x0, r.times, r.id, r.contexts, r.standard_deviations))
+        asked = (r.x0, r.times, r.id, r.contexts, r.standard_deviations, r.level)
+        return await work(lambda deadline: service.forecast(*asked, deadline=deadline))
 
     @app.exception_handler(LeadsError)
     async def refused(request: Request, error: LeadsError) -> JSONResponse:

@@ -15,7 +15,7 @@ class Limits:
         body: bytes of a request.
         environments, trajectories, frames: of observations and of a forecast.
         values: numbers in the states of observations or of a forecast, draws of an ensemble counted.
-        seconds: after which a request is answered with 503; its work ends on its own, and the next waits for it.
+        seconds: after which a request is answered with 503, and its work ends.
         kept: adapted environments sets that are remembered; the one not used for longest is dropped.
     """
 

@@ -14,9 +14,9 @@ import torch
 import xarray
 
 import leads
-from leads.adaptation import fleet_chunk
-from leads.adaptation.fleet_solver import minimise
-from leads.adaptation.normal_equations import BLOCK, Normal, by_differences, by_tangents
+from leads.adaptation.fleets import chunk as fleet_chunk
+from leads.adaptation.fleets.normal_equations import BLOCK, Normal, by_differences, by_tangents
+from leads.adaptation.fleets.solver import minimise
 from leads.adaptation.settings import AdaptSettings
 from leads.backbones.coded import Coded
 from leads.dynamics import DecomposedDynamics
@@ -236,8 +236,9 @@ def test_bad_members_stop_no_other(coda: DecomposedDynamics, many: Path, tmp_pat
     broken = replace(data, states=states)
     results = leads.adapt_many(coda, broken, tmp_path / "r.zarr")
     assert results.summary() | {"median_loss": 0} == {
-        "environments": 23, "converged": 22, "diverged": 1, "median_loss": 0,
+        "environments": 23, "converged": 22, "failed": 1, "diverged": 1, "restarted": 0, "median_loss": 0,
     }  # fmt: skip
+    assert results.failures() == {4: "Environment 4 has no fit: the rollout from its starting context is not finite."}
     got, want = results.adapted(slice(None)), leads.adapt_many(coda, many, tmp_path / "w.zarr").adapted(slice(None))
     rest = [e for e in range(23) if e != 4]
     torch.testing.assert_close(got.contexts["code"][rest], want.contexts["code"][rest], rtol=1e-4, atol=1e-5)
@@ -245,6 +246,54 @@ def test_bad_members_stop_no_other(coda: DecomposedDynamics, many: Path, tmp_pat
         coda, broken.select(environments=slice(2, 6)), tmp_path / "s.zarr", solver="gradient", steps=2
     )
     assert slow.summary()["diverged"] == 1
+
+
+def test_what_was_not_observed_stops_no_other(coda: DecomposedDynamics, many: Path, tmp_path: Path) -> None:
+    """All NaN without a mask, an empty first frame and a hole, in a file: two are marked, the hole is left out."""
+    with xarray.open_zarr(many, consolidated=False) as dataset:
+        holes = dataset.load()
+    holes.attrs = {}
+    names = list(holes.data_vars)
+    for name in names:
+        holes[name][2] = float("nan")
+        holes[name][5, :, 0] = float("nan")
+    holes[names[0]][7, :, 9] = float("nan")
+    holes.to_netcdf(tmp_path / "holes.nc", engine="h5netcdf")
+    for chunk in (4, 23):
+        results = leads.adapt_many(coda, tmp_path / "holes.nc", tmp_path / f"{chunk}.zarr", chunk=chunk)
+        assert results.failures() == {
+            2: "Environment 2 has no fit: all of its values that could be fitted are missing.",
+            5: "Environment 5 has no fit: its first frame is not wholly observed, and a forecast starts from it "
+            "(initial='estimated' finds it).",
+        }
+        with xarray.open_zarr(results.path, consolidated=False) as r:
+            assert r["failure"].attrs["flag_meanings"].split()[int(r["failure"][2])] == "no_observed_value"
+    got, want = results.adapted(slice(None)), leads.adapt_many(coda, many, tmp_path / "w.zarr").adapted(slice(None))
+    rest = [e for e in range(23) if e not in (2, 5, 7)]
+    torch.testing.assert_close(got.contexts["code"][rest], want.contexts["code"][rest], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(got.contexts["code"][7], want.contexts["code"][7], rtol=0.1, atol=0.05)
+    assert bool(torch.isnan(got.contexts["code"][2]).all())
+    assert got.info["failure"][:3] == [None, None, "no_observed_value"]
+    found = leads.adapt_many(coda, tmp_path / "holes.nc", tmp_path / "e.zarr", initial="estimated", chunk=8)
+    assert list(found.failures()) == [2]
+
+
+def test_the_doubted_are_solved_again_as_adapt_does(coda: DecomposedDynamics, data: DataSplits, tmp_path: Path) -> None:
+    """Two frames of one environment say little, and noise as large as the signal in another fits nothing."""
+    mask = torch.ones_like(data.adapt.states, dtype=torch.bool)
+    mask[1, :, 3:, 1], mask[1, :, 2:] = False, False
+    states = data.adapt.states.clone()
+    states[2, :, 1:] += 3 * torch.randn(states[2, :, 1:].shape, generator=torch.Generator().manual_seed(0))
+    support = replace(data.adapt, states=states, mask=mask)
+    want = leads.adapt(coda, support)
+    results = leads.adapt_many(coda, support, tmp_path / "r.zarr")
+    got = results.adapted(slice(None))
+    assert want.info["restarted"] == [None, "open direction", "poor fit", None]
+    with results.open() as r:
+        assert r["restarted"].values.tolist() == [0, 2, 1, 0]
+    torch.testing.assert_close(got.contexts["code"], want.contexts["code"], rtol=1e-3, atol=1e-4)
+    plain = leads.adapt_many(coda, support, tmp_path / "p.zarr", starts=1, prior=0.0)
+    assert plain.summary()["restarted"] == 0
 
 
 def test_other_models_and_settings(data: DataSplits, tmp_path: Path) -> None:

@@ -146,7 +146,7 @@ def test_a_prior_carries_what_is_missing() -> None:
     mask = torch.zeros_like(data.states, dtype=torch.bool)
     mask[:, :, 0], mask[:, :, 10, 0] = True, True
     few = replace(data, states=data.states.where(mask, torch.nan), mask=mask)
-    with pytest.warns(UserWarning, match=r"1 observed values.*at least 2.*prior='seen'"):
+    with pytest.warns(UserWarning, match=r"1 observed values.*at least 2.*prior of the seen"):
         leads.adapt(MODEL, few, iterations=3)
     with warnings.catch_warnings():
         warnings.simplefilter("error")

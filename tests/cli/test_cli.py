@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+import leads
 from leads.adaptation import Adapted
 from leads.cli import main
 from leads.cli.commands import app
+from leads.environments import EnvironmentFamily
+from leads.environments.card import splits
 
 QUICK = ["trainer.steps=10", "trainer.validate_every=5", "backbone.settings.width=8", "progress=false"]
 
@@ -75,14 +80,19 @@ def test_the_whole_path(trained: Path, tmp_path: Path) -> None:
     assert scores["adaptation"]["scores"]["all"]["mse"] > 0
     assert "|---|" in CliRunner().invoke(app, ["evaluate", str(trained), "--format", "markdown"]).output
     page = tmp_path / "report.html"
-    assert CliRunner().invoke(app, ["report", str(trained), "--out", str(page), "--adaptation", "0"]).exit_code == 0
+    assert CliRunner().invoke(app, ["report", str(trained), "--out", str(page), "--adaptation", "2"]).exit_code == 0
     assert page.stat().st_size > 50_000
+    assert re.search("Reliability on .* fresh environments|coverage and reliability on 20 fresh", page.read_text())
 
 
 def test_sweep(tmp_path: Path) -> None:
     done = run("fit", "-m", "experiment=lotka_volterra_erm", "seed=0,1", *QUICK, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert len(list(tmp_path.rglob("evaluation.json"))) == 2
+    folders = {str(p.parent) for p in tmp_path.rglob("evaluation.json")}
+    assert len(folders) == 2
+    assert {line.removeprefix("run folder: ") for line in done.stdout.splitlines() if "run folder: " in line} == folders
+    assert done.stdout.count("adaptation") >= 2
+    assert "seed=1" in done.stdout
 
 
 @pytest.mark.parametrize("override", ["trainer.steps=-1,-2", "seeed=0,1", "experiment=lotka_volterra_cod,gray"])
@@ -160,6 +170,18 @@ def test_generate_streams_fresh_environments(tmp_path: Path, refused) -> None:  
     assert "parameters differ" in refused(*args, "--distribution", "outside")
 
 
+def test_generate_says_what_was_there_already(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LEADS_CACHE", str(tmp_path / "cache"))
+    ask = lambda *more: CliRunner().invoke(app, ["generate", "lotka_volterra", "--out", str(tmp_path / "d"), *more])
+    first, again = ask().output, ask().output
+    assert "found in the cache" not in first
+    assert again.count("(found in the cache)") == 5
+    assert again.replace(" (found in the cache)", "") == first
+    streamed, repeated = ask("--zarr").output, ask("--zarr").output
+    assert "complete already" not in streamed
+    assert repeated.count("(complete already: nothing was made again)") == 5
+
+
 def test_generate_takes_arguments_of_the_family(tmp_path: Path) -> None:
     from leads.trajectories import load
 
@@ -223,6 +245,40 @@ def test_convert(tmp_path: Path, refused) -> None:  # type: ignore[no-untyped-de
     assert done.exit_code == 0, done.output
     assert bool((read(target, "numpy").states == data.states).all())
     assert "Did you mean 'numpy'" in refused("convert", files[0], target, "--format", "nunpy")
+
+
+def test_convert_names_its_own_option_for_missing_values(tmp_path: Path, refused) -> None:  # type: ignore[no-untyped-def]
+    states = np.ones((1, 1, 3, 2))
+    states[0, 0, 1, 0] = np.nan
+    np.savez(tmp_path / "a.npz", states=states, times=np.arange(3.0))
+    files = [str(tmp_path / "a.npz"), str(tmp_path / "b.nc")]
+    message = refused("convert", *files)
+    assert "add --mask-nan to mark them" in message
+    assert "mask_nan=" not in message
+    assert CliRunner().invoke(app, ["convert", *files, "--mask-nan"]).exit_code == 0
+    mask = leads.trajectories.load(tmp_path / "b.nc").mask
+    assert mask is not None
+    assert int((~mask).sum()) == 1
+
+
+@pytest.mark.parametrize("columns", ["60", "80", "200"])
+def test_the_list_of_families_is_not_cut(columns: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    done = CliRunner().invoke(app, ["list"])
+    assert done.exit_code == 0, done.output
+    assert "\N{HORIZONTAL ELLIPSIS}" not in done.output
+    assert max(map(len, done.output.splitlines())) <= int(columns)
+    if columns != "60":  # nor are words broken
+        for name in leads.list_families():
+            for variant in splits(name):
+                assert name in done.output
+                assert variant.split in done.output
+                assert all(p.name in done.output for p in variant.system.parameters if varies(variant, p.name))
+
+
+def varies(family: EnvironmentFamily, name: str) -> bool:
+    i = [p.name for p in family.system.parameters].index(name)
+    return family.split == splits(family.name)[0].split and len(family.seen[:, i].unique()) > 1
 
 
 def test_a_run_folder_belongs_to_one_experiment(trained: Path, refused) -> None:  # type: ignore[no-untyped-def]

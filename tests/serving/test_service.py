@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,12 @@ from fastapi.testclient import TestClient
 
 import leads
 from leads.dynamics import DecomposedDynamics
+from leads.environments import EnvironmentFamily
+from leads.errors import SettingsError
 from leads.serving import Limits, Service
 from leads.serving.app import create_app
+from leads.serving.deadline import Deadline
+from leads.serving.limits import BusyError
 from leads.trajectories import DataSplits
 
 LIMITS = Limits(body=200_000, environments=5, trajectories=5, frames=30, values=50_000, kept=2)
@@ -196,6 +201,103 @@ def test_too_long_work(coda: DecomposedDynamics, data: DataSplits, monkeypatch: 
         assert client.post("/adapt", json=observations(data)).status_code == 200
 
 
+def test_the_thread_ends_with_its_time(coda: DecomposedDynamics, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a forecast of 30,000 steps no more are made once the answer is due; the next request has its turn at once."""
+    steps = [0]
+    forward = type(coda.adapter).forward_all
+
+    def counted(self: Any, *args: Any) -> torch.Tensor:
+        steps[0] += 1
+        return forward(self, *args)
+
+    monkeypatch.setattr(type(coda.adapter), "forward_all", counted)
+    service = Service(coda, Limits(seconds=0.5, frames=40_000))
+    times = [0.001 * i for i in range(30_000)]
+    code = {"contexts": {"code": [[0.0, 0.0]]}, "x0": [[[1.0, 1.0]]]}
+    with TestClient(create_app(service)) as client:
+        refused(client.post("/forecast", json={**code, "times": times}), 503, "No answer within 0.5 s")
+        time.sleep(0.3)
+        made = steps[0]
+        time.sleep(0.3)
+        assert 0 < made == steps[0] < 4 * 29_999
+        service.limits = Limits()
+        assert client.post("/forecast", json={**code, "times": [0.0, 0.5]}).json()["finite"]
+
+
+@pytest.mark.parametrize("method", ["coda", "cavia_film", "leads"])
+def test_a_deadline_ends_every_solver(method: str, coda: DecomposedDynamics, data: DataSplits) -> None:
+    model = coda if method == "coda" else leads.build(method, data.train, backbone_settings={"width": 8})
+    watched = Deadline(60).watch(model)
+    want, got = (leads.adapt(m, data.adapt, steps=3) for m in (model, watched))
+    assert all(torch.equal(got.contexts[k], v) for k, v in want.contexts.items())
+    assert got.fingerprint() == want.fingerprint()
+    assert isinstance(watched.adapter, type(model.adapter))
+    with pytest.raises(BusyError, match="No answer within 0 s"):
+        leads.adapt(Deadline(0).watch(model), data.adapt, steps=3)
+
+
+def test_calibrated_bands(coda: DecomposedDynamics, lotka: EnvironmentFamily, data: DataSplits, tmp_path: Path) -> None:
+    calibration = leads.calibrate(coda, *leads.held_out_environments(lotka, 25, truth=2, seed=1))
+    leads.save_model(coda, tmp_path / "m.safetensors")
+    calibration.save(tmp_path / "c.safetensors")
+    client = TestClient(create_app(Service.load(tmp_path / "m.safetensors", calibration=tmp_path / "c.safetensors")))
+    assert client.get("/model").json()["calibrated"] is True
+    got = client.post("/adapt", json=observations(data)).json()
+    assert got["calibrated"] is True
+    x0, t = data.adapt_test.initial, data.adapt_test.times
+    request = {"x0": x0.tolist(), "times": t.tolist(), "id": got["id"]}
+    answer = client.post("/forecast", json=request).json()
+    want = leads.adapt(coda, data.adapt).bands(x0, t, 0.9, calibration=calibration)
+    assert answer["calibrated"] is True
+    assert answer["bands"]["level"] == 0.9
+    for side in ("lower", "upper"):
+        torch.testing.assert_close(torch.tensor(answer["bands"][side]), getattr(want, side), rtol=1e-3, atol=1e-4)
+    narrow = client.post("/forecast", json={**request, "level": 0.5, "standard_deviations": True}).json()
+    assert narrow["bands"]["level"] == 0.5
+    width = lambda a: (torch.tensor(a["bands"]["upper"]) - torch.tensor(a["bands"]["lower"]))[:, :, 1:].mean()
+    assert float(width(narrow)) < float(width(answer))
+    assert "posterior of the context alone" in narrow["notes"][0]
+    longer = client.post("/forecast", json={**request, "times": [*t.tolist(), float(t[-1]) + 5]}).json()
+    assert any("calibrated up to" in n for n in longer["notes"])
+    refused(client.post("/forecast", json={**request, "level": 0.99}), 422, "need at least 99")
+    two = {"states": data.adapt.states.expand(-1, 2, -1, -1).tolist(), "times": data.adapt.times.tolist()}
+    assert any("calibrated with 1" in w for w in client.post("/adapt", json=two).json()["warnings"])
+    given = client.post(
+        "/forecast", json={"x0": [[[1.0, 1.0]]], "times": [0, 1], "contexts": {"code": [[0, 0]]}}
+    ).json()
+    assert given["calibrated"] is False
+    adapted = leads.adapt(coda, data.adapt).calibrated(calibration)
+    adapted.save(tmp_path / "a.safetensors")
+    saved = TestClient(create_app(Service.load(tmp_path / "a.safetensors")))
+    assert saved.post("/forecast", json={**request, "id": "saved"}).json()["calibrated"] is True
+    with pytest.raises(SettingsError, match="another model"):
+        Service(leads.build("coda", data.train, backbone_settings={"width": 16}), calibration=calibration)
+
+
+def test_without_a_calibration_it_says_so(client: TestClient, data: DataSplits) -> None:
+    key = client.post("/adapt", json=observations(data)).json()["id"]
+    request = {"x0": data.adapt.initial.tolist(), "times": [0.0, 0.5], "id": key}
+    answer = client.post("/forecast", json={**request, "standard_deviations": True}).json()
+    assert answer["calibrated"] is False
+    assert "standard_deviations are not calibrated" in answer["notes"][0]
+    assert "bands" not in answer
+    refused(client.post("/forecast", json={**request, "level": 0.9}), 422, "no calibration", "leads calibrate")
+    refused(client.post("/forecast", json={**request, "level": 1.5}), 422, "level")
+
+
+def test_first_states_and_noise(client: TestClient, coda: DecomposedDynamics, data: DataSplits) -> None:
+    request = observations(data) | {"initial": "estimated", "noise": 0.01}
+    request["states"][1][0][0][0] = None
+    got = client.post("/adapt", json=request).json()
+    mask = torch.ones_like(data.adapt.states, dtype=torch.bool)
+    mask[1, 0, 0, 0] = False
+    want = leads.adapt(coda, replace(data.adapt, mask=mask), initial="estimated", noise=0.01)
+    torch.testing.assert_close(torch.tensor(got["initial"]), want.initial, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(torch.tensor(got["contexts"]["code"]), want.contexts["code"], rtol=1e-3, atol=1e-4)
+    refused(client.post("/adapt", json=observations(data) | {"noise": 0}), 422, "noise")
+    refused(client.post("/adapt", json=observations(data) | {"initial": "found"}), 422, "initial")
+
+
 def test_an_adapted_model(coda: DecomposedDynamics, data: DataSplits, tmp_path: Path) -> None:
     adapted = leads.adapt(coda, data.adapt)
     adapted.save(tmp_path / "a.safetensors")
@@ -205,12 +307,28 @@ def test_an_adapted_model(coda: DecomposedDynamics, data: DataSplits, tmp_path: 
     torch.testing.assert_close(torch.tensor(got["states"]), adapted.forecast(x0, t), rtol=1e-4, atol=1e-5)
 
 
+def cpu_seconds(pid: int) -> float:
+    """User and system time of a process so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def test_a_real_server(coda: DecomposedDynamics, data: DataSplits, tmp_path: Path) -> None:
     leads.save_model(coda, tmp_path / "m.safetensors")
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]
-    command = [sys.executable, "-m", "leads.cli", "serve", str(tmp_path / "m.safetensors"), "--port", str(port)]
+    command = [
+        sys.executable,
+        "-m",
+        "leads.cli",
+        "serve",
+        str(tmp_path / "m.safetensors"),
+        "--port",
+        str(port),
+        "--seconds",
+        "4",
+    ]
     server = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE)
     try:
         url = f"http://127.0.0.1:{port}"
@@ -225,6 +343,14 @@ def test_a_real_server(coda: DecomposedDynamics, data: DataSplits, tmp_path: Pat
         want = leads.adapt(coda, data.adapt)
         torch.testing.assert_close(torch.tensor(got["contexts"]["code"]), want.contexts["code"], rtol=1e-4, atol=1e-5)
         refused(httpx.post(f"{url}/adapt", content=json.dumps({"states": 1})), 422)
+        # Work that runs out of time leaves the process idle.
+        x0 = [[[1.0, 1.0]] * 3] * 4
+        body = {"x0": x0, "times": [0.001 * i for i in range(9_999)], "id": got["id"], "standard_deviations": True}
+        refused(httpx.post(f"{url}/forecast", json=body, timeout=60), 503, "No answer within 4 s")
+        time.sleep(0.5)
+        before = cpu_seconds(server.pid)
+        time.sleep(0.6)
+        assert cpu_seconds(server.pid) - before < 0.2
     finally:
         server.terminate()
         server.wait(timeout=20)

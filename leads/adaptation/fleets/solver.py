@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from leads.adaptation.normal_equations import Normal, NormalEquations, by_tangents
+from leads.adaptation.fleets.normal_equations import Normal, NormalEquations, by_tangents
 from leads.adaptation.settings import AdaptSettings
 from leads.dynamics import DecomposedDynamics
 from leads.trajectories.segments import Segments
@@ -72,7 +72,7 @@ def minimise(
         gradient, hessian = here.gradient + prior * shift, here.hessian + prior * eye
         scale = hessian.diagonal(dim1=1, dim2=2).clamp_min(1e-12)
         # What a full Gauss-Newton step promises: once it is nothing, no damping will find more.
-        full = torch.linalg.solve(hessian + torch.diag_embed(1e-12 * scale), -gradient)
+        full = torch.linalg.solve_ex(hessian + torch.diag_embed(1e-12 * scale), -gradient)[0]
         promise = -(full * gradient).sum(1)
         enough = promise <= tolerance * cost + floor[rows]
         converged[rows] = enough
@@ -83,7 +83,7 @@ def minimise(
             break
         rows, cost, gradient = rows[going], cost[going], gradient[going]
         damped = hessian[going] + torch.diag_embed(damping[rows, None] * scale[going])
-        trial = best[rows] + torch.linalg.solve(damped, -gradient)
+        trial = best[rows] + torch.linalg.solve_ex(damped, -gradient)[0]
         there = equations(rows, trial)
         new_cost = there.cost + prior * (trial - origin[rows]).square().sum(1)
         better = _finite(there) & (new_cost <= cost)
@@ -129,7 +129,7 @@ def solve(
     assert quick is not None
     # What a decrease of the cost means in float32, whose rollouts are exact to some of its last bits.
     floor = 1e-13 * data.target.double().square().flatten(1).mean(1)
-    scale = settings.prior, settings.tolerance, settings.iterations
+    scale = settings.prior or 0.0, settings.tolerance, settings.iterations
 
     def refine(rows: Tensor, start: Tensor) -> Minimum:
         local = lambda f: lambda r, c: f(rows[r], c)  # noqa: E731
@@ -139,7 +139,7 @@ def solve(
         return replace(fine, iterations=rough.iterations + fine.iterations)
 
     everyone = torch.arange(len(origin), device=origin.device)
-    found = refine(everyone, origin if steps is None else _one_step(steps, origin, settings.prior))
+    found = refine(everyone, origin if steps is None else _one_step(steps, origin, scale[0]))
     again = (~(found.sound & found.converged)).nonzero()[:, 0]
     if steps is None or not len(again):
         return found
@@ -165,7 +165,7 @@ def _one_step(equations: NormalEquations, origin: Tensor, prior: float) -> Tenso
     """One Gauss-Newton step from ``origin``; none where it is not finite."""
     here = equations(torch.arange(len(origin), device=origin.device), origin)
     scale = here.hessian.diagonal(dim1=1, dim2=2).clamp_min(1e-12) * 1e-6 + prior
-    step = torch.linalg.solve(here.hessian + torch.diag_embed(scale), -here.gradient)
+    step = torch.linalg.solve_ex(here.hessian + torch.diag_embed(scale), -here.gradient)[0]
     return origin + torch.where(torch.isfinite(step).all(1, keepdim=True), step, torch.zeros_like(step))
 
 

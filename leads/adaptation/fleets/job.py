@@ -7,18 +7,22 @@ import json
 import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
-from leads.adaptation.fleet_chunk import fit_chunk
-from leads.adaptation.fleet_store import write_fit
+from leads.adaptation.fleets.chunk import fit_chunk
+from leads.adaptation.fleets.store import write_fit
 from leads.adaptation.settings import AdaptSettings
 from leads.dynamics import DecomposedDynamics
 from leads.errors import DataError, FileError, LeadsError
 from leads.trajectories import Trajectories
-from leads.trajectories.dataset import from_xarray
+from leads.trajectories.dataset import OBSERVED, from_xarray, sort_variables
 from leads.trajectories.files import check_complete
+
+if TYPE_CHECKING:
+    import xarray
 
 #: Most environments of a chunk: more are no faster, and a killed run loses what a chunk took.
 MOST = 4096
@@ -31,7 +35,7 @@ class Observations:
     content: Trajectories | Path
 
     def read(self, environments: range) -> Trajectories:
-        """The observations of some environments.
+        """The observations of some environments; values of a file that are not finite count as not observed.
 
         Raises:
             FileError: the file is missing, incomplete or damaged.
@@ -42,7 +46,7 @@ class Observations:
             return self.content.select(environments=rows)
         with self._open() as dataset:
             try:
-                return from_xarray(dataset.isel(environment=rows).load())
+                return from_xarray(_holes_marked(dataset.isel(environment=rows).load()))
             except LeadsError:
                 raise
             except Exception as error:  # the readers below raise dozens of types for damaged files
@@ -89,6 +93,13 @@ class Observations:
             raise
         except Exception as error:  # as in read
             raise FileError(f"{path} is damaged, truncated or not a dataset of trajectories: {error}.") from error
+
+
+def _holes_marked(part: xarray.Dataset) -> xarray.Dataset:
+    """With a mask for channels that have none and whose values are not all finite."""
+    names, masked, _ = sort_variables(part)
+    seen = {n + OBSERVED: np.isfinite(part[n]) for n in names if n not in masked}
+    return part.assign({name: mask for name, mask in seen.items() if not bool(mask.all())})
 
 
 @dataclass(frozen=True)

@@ -10,20 +10,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from leads.adaptation.fleets.flags import FLAGS
 from leads.contexts.flat import size
 from leads.errors import FileError
 from leads.trajectories import Trajectories
 from leads.trajectories.store import _sync
 
 if TYPE_CHECKING:
-    from leads.adaptation.fleet_chunk import ChunkFit
+    from leads.adaptation.fleets.chunk import ChunkFit
 
 ROW = "environment"
 #: Starts the names of variables that hold a part of the contexts.
 CONTEXT = "context/"
 #: What each environment has one number of.
 NUMBERS = {
-    "loss": ("float64", np.nan, "mean square error; NaN where the rollout from the start is not finite"),
+    "loss": ("float64", np.nan, "mean square error; NaN where there is no fit, see failure"),
     "converged": ("bool", False, "whether the solver converged"),
     "iterations": ("int64", -1, "iterations of the solver"),
     "noise": ("float64", np.nan, "standard deviation of the residuals on the remaining degrees of freedom"),
@@ -78,6 +79,13 @@ def create(
         array("covariance", (d, d), "float64", np.nan, ("value", "other_value"), about)
         for name, (dtype, fill, text) in NUMBERS.items():
             array(name, (), dtype, fill, (), {"long_name": text, **labels})
+        for name, (text, meanings) in FLAGS.items():
+            flags: dict[str, Any] = {
+                "long_name": text,
+                "flag_values": list(range(len(meanings) + 1)),
+                "flag_meanings": " ".join(("none", *meanings)),
+            }
+            array(name, (), "int8", 0, (), {**flags, **labels})
         for p in known:
             array(p.name, (), "float64", np.nan, (), {"long_name": p.long_name or p.name, "units": p.unit})
         os.replace(part, path)
@@ -96,7 +104,7 @@ def write_fit(path: Path, rows: range, chunk: int, fit: ChunkFit, support: Traje
     import zarr
 
     values = {_file(k): v for k, v in fit.contexts.items()}
-    values |= {name: getattr(fit, name) for name in NUMBERS}
+    values |= {name: getattr(fit, name) for name in (*NUMBERS, *FLAGS)}
     if size(fit.contexts):
         values["covariance"] = fit.covariance
     if support.parameters is not None:

@@ -11,8 +11,9 @@ import numpy as np
 import torch
 
 from leads.adaptation.adapted import Adapted
-from leads.adaptation.fleet_job import Fleet, Observations, chunk_size, fit_one, identity
-from leads.adaptation.fleet_store import create
+from leads.adaptation.fleets.flags import DIVERGED, FAILURES, SENTENCES
+from leads.adaptation.fleets.job import Fleet, Observations, chunk_size, fit_one, identity
+from leads.adaptation.fleets.store import create
 from leads.adaptation.settings import AdaptSettings
 from leads.dynamics import DecomposedDynamics
 from leads.errors import DataError, FileError, SettingsError, ShapeError
@@ -52,8 +53,9 @@ def adapt_many(
     Where a context has few values, all environments of a chunk are fitted together by Levenberg-Marquardt, and those that
     have converged cost nothing more. Adapters that are linear in their code (:mod:`leads.backbones.coded`) never form an
     environment's weights, and the Jacobian comes with the rollout; they go to within rounding in float32 and end in
-    float64. All other models and settings go through :func:`leads.adapt`, chunk by chunk. An environment whose rollout
-    is not finite is marked (``loss`` NaN, not ``converged``) and stops no other.
+    float64. All other models and settings go through :func:`leads.adapt`, chunk by chunk, and so do environments whose
+    first solve is in doubt (``AdaptSettings.starts``). An environment that cannot be fitted, because nothing of it was
+    observed or its rollout is not finite, is marked (``failure``, ``loss`` NaN, not ``converged``) and stops no other.
 
     A killed call goes on when it is repeated: a chunk counts once its results are on disk. Until the last one is there
     the store's attribute ``complete`` is false. Of a finished one nothing is made again.
@@ -109,7 +111,7 @@ def adapt_many(
     fleet = Fleet(model, observations, settings, path, n, size, compile, memory)
     if not complete:
         if not path.exists():
-            context = _layout(model, sample)
+            context = _layout(model)
             create(path, context, sample, n, size, _attributes(own, size, list(context), sample))
         _fill(fleet, cluster, workers, progress)
     return FleetResults(model, path)
@@ -130,7 +132,8 @@ class FleetResults:
     def open(self) -> xarray.Dataset:
         """The store as a dataset whose values are read when they are used: ``context_NAME`` for each entry of the
         contexts, ``covariance`` ``(environment, d, d)``, and one number an environment ``loss``, ``converged``,
-        ``iterations``, ``noise``; true parameters, where the observations carry them, are coordinates."""
+        ``iterations``, ``noise``, and the flags ``failure`` and ``restarted`` (0: none; ``flag_meanings`` says what the
+        others are); true parameters, where the observations carry them, are coordinates."""
         import xarray
 
         return xarray.open_zarr(self.path, consolidated=False)
@@ -148,18 +151,29 @@ class FleetResults:
         known = [tensor(part[c]) for c in part.attrs["parameters"]]
         covariance = tensor(part["covariance"])
         info = {"solver": "fleet", **{k: part[k].values.tolist() for k in ("loss", "converged", "iterations", "noise")}}
+        info["failure"] = [FAILURES[k - 1] if k else None for k in part["failure"].values.tolist()]
         kept = covariance if bool(torch.isfinite(covariance).any()) else None
         return Adapted(self.model, contexts, kept, torch.stack(known, 1) if known else None, info)
 
+    def failures(self) -> dict[int, str]:
+        """The environments that have no fit, by number, each with its reason."""
+        with self.open() as whole:
+            failure = whole["failure"].values
+        return {int(e): f"Environment {e} has no fit: {SENTENCES[int(failure[e])]}." for e in failure.nonzero()[0]}
+
     def summary(self) -> dict[str, float]:
-        """How many environments there are, how many have converged and how many diverged, and the median loss."""
+        """How many environments there are, how many converged, how many have no fit, and of these how many diverged; how
+        many were solved again, and the median loss."""
         with self.open() as whole:
             loss, converged = whole["loss"].values, whole["converged"].values
+            failure, restarted = whole["failure"].values, whole["restarted"].values
         good = np.isfinite(loss)
         return {
             "environments": len(loss),
             "converged": int(converged.sum()),
-            "diverged": int((~good).sum()),
+            "failed": int((failure > 0).sum()),
+            "diverged": int((failure == DIVERGED).sum()),
+            "restarted": int((restarted > 0).sum()),
             "median_loss": float(np.median(loss[good])) if good.any() else float("nan"),
         }
 
@@ -173,11 +187,10 @@ def _check(model: DecomposedDynamics, sample: Trajectories) -> None:
     require_frames(sample, model.history, "observations")
 
 
-def _layout(model: DecomposedDynamics, sample: Trajectories) -> dict[str, tuple[tuple[int, ...], str]]:
+def _layout(model: DecomposedDynamics) -> dict[str, tuple[tuple[int, ...], str]]:
     """Shape and dtype of every entry of a context."""
-    like = next(iter([*model.parameters(), sample.states]))
-    start = model.source.new_contexts(model, sample.to(like.device, like.dtype))
-    return {k: (tuple(v.shape[1:]), str(v.dtype).removeprefix("torch.")) for k, v in start.items()}
+    start = model.adapter.init_context()
+    return {k: (tuple(v.shape), str(v.dtype).removeprefix("torch.")) for k, v in start.items()}
 
 
 def _attributes(own: dict[str, Any], size: int, entries: list[str], sample: Trajectories) -> dict[str, Any]:
