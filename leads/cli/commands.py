@@ -223,14 +223,18 @@ def fit(
     """
     from leads.cli.hydra import compose, sweep
     from leads.experiment import run_fit
+    from leads.training import reports
 
     given = overrides or []
     if multirun:
         sweep(given)
         return
     experiment = compose(given)
-    typer.echo(f"{experiment.method.name} on {experiment.family.name}, run folder {experiment.run_dir}", err=True)
-    print_scores(run_fit(experiment, shlex.join(["leads", "fit", *given])))
+    if reports():
+        typer.echo(f"{experiment.method.name} on {experiment.family.name}, run folder {experiment.run_dir}", err=True)
+    folder = run_fit(experiment, shlex.join(["leads", "fit", *given]))
+    if reports():
+        print_scores(folder)
 
 
 @app.command()

@@ -3,7 +3,7 @@
 from leads.training.episodes import Episode, Episodes
 from leads.training.files import load_model, save_model
 from leads.training.fit import FitResult, fit
-from leads.training.processes import Processes, launched
+from leads.training.processes import Processes, launched, reports
 from leads.training.settings import ScheduledSampling, TrainerSettings
 
 __all__ = [
@@ -16,5 +16,6 @@ __all__ = [
     "fit",
     "launched",
     "load_model",
+    "reports",
     "save_model",
 ]

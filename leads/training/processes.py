@@ -157,6 +157,11 @@ def launched(accelerator: str = "auto", split: str = "environments") -> Processe
     return Processes(fabric, split)
 
 
+def reports() -> bool:
+    """Whether this process speaks for the run: all others of one under ``torchrun`` keep silent."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
 def _rows(segments: Segments, rows: Tensor) -> Segments:
     observed = segments.observed
     if observed is not None and observed.shape[0] > 1:

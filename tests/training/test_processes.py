@@ -67,6 +67,30 @@ def test_a_dead_process_ends_the_run_named_and_with_a_whole_checkpoint(tmp_path:
         torch.testing.assert_close(model.state_dict()[name], value, rtol=1e-9, atol=1e-11)
 
 
+def test_the_command_line_under_torchrun(tmp_path: Path) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+        "-m",
+        "leads.cli",
+    ]
+    settings = ["experiment=lotka_volterra_coda", "trainer.steps=3", "device=cpu", "split=trajectories"]
+    done = subprocess.run(
+        [*command, "fit", *settings, f"run_dir={tmp_path / 'run'}"],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.count("adaptation") == 1
+    assert (tmp_path / "run" / "evaluation.json").exists()
+
+
 class Pretended:
     """A fabric of several processes, of which this is one."""
 
