@@ -93,7 +93,8 @@ class _Written(torch.autograd.Function):
         x, states, tape = x0, [x0], []
         for h in lengths:
             for _ in range(substeps):
-                slopes, kept = [], []
+                slopes: list[Tensor] = []
+                kept = []
                 for row in rule.a:
                     y = x
                     for a, k in zip(row, slopes, strict=True):
