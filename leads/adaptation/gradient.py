@@ -15,6 +15,7 @@ from leads.adapters import Context
 from leads.contexts.flat import flatten
 from leads.dynamics import DecomposedDynamics
 from leads.errors import DivergenceError, SettingsError
+from leads.integrators import gradients_once
 from leads.trajectories import Trajectories
 from leads.trajectories.segments import whole
 
@@ -52,7 +53,8 @@ def gradient_descent(model: DecomposedDynamics, data: Trajectories, start: Conte
     loss_at_best = lowest.clone()
     losses: list[list[float]] = []
     for step in range(settings.steps + 1):
-        loss = objective_of(contexts, shift)
+        with gradients_once():
+            loss = objective_of(contexts, shift)
         objective = loss + model.adaptation_penalty(contexts, data)
         if settings.prior:
             objective = objective + settings.prior * (flatten(contexts) - origin).square().sum(1)
