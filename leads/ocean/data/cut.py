@@ -60,12 +60,12 @@ def cut_to_zarr(dataset: xarray.Dataset, spec: Regions, path: str | Path) -> Pat
     if path.suffix != ".zarr" or path.exists():
         raise FileError(f"{path} must end with .zarr and not exist yet. Choose another name, or remove what is there.")
     plan = _Plan(dataset, spec)
-    e = len(plan.rows)
+    e, names = len(plan.rows), []
     try:
         for begin in range(0, e, spec.chunks):
             part = plan.load(range(begin, min(begin + spec.chunks, e)), whole=e)
-            labelled = to_xarray(part.trajectories).assign_coords(environment_name=("environment", list(part.names)))
-            labelled = labelled.assign_coords(
+            names += part.names
+            labelled = to_xarray(part.trajectories).assign_coords(
                 window_latitude=(("environment", "latitude"), part.latitude.numpy()),
                 window_longitude=(("environment", "longitude"), part.longitude.numpy()),
                 began=(("environment", "trajectory"), (part.began - np.datetime64("1950-01-01", "ns")) / np.timedelta64(1, "s"), {"units": "seconds since 1950-01-01", "long_name": "date of the first frame"}),
@@ -77,7 +77,7 @@ def cut_to_zarr(dataset: xarray.Dataset, spec: Regions, path: str | Path) -> Pat
             else:
                 fresh = labelled.drop_vars([n for n, v in labelled.variables.items() if "environment" not in v.dims])
                 fresh.to_zarr(path, append_dim="environment", consolidated=False)
-        zarr.open_group(path, mode="r+").attrs["complete"] = True
+        zarr.open_group(path, mode="r+").attrs.update(complete=True, names=names)
     except OSError as error:
         raise FileError(f"Could not write {path}: {error}. Remove what is there and try again.") from error
     return path

@@ -45,6 +45,8 @@ class Regions:
         window: rows and columns of a window, one number or two; ``None``: every box is a window.
         stride: from one window to the next; by default the window, so that none overlap.
         unit: of both, ``"cells"`` or ``"degrees"``.
+        packed: place windows wherever there is enough sea, at any multiple of ``stride`` (then one cell by default), none
+            over another, row by row from the south-west. A fixed raster loses what lies across its lines.
         boxes: where windows lie, from the south-west corner of each; by default everywhere.
         sea: least share of a window's cells in which every quantity was ever observed.
         quantities: which are channels, in this order; by default all.
@@ -63,6 +65,7 @@ class Regions:
     window: Any = None
     stride: Any = None
     unit: str = "cells"
+    packed: bool = False
     boxes: tuple[Box, ...] = ()
     sea: float = 0.8
     quantities: tuple[str, ...] = ()
@@ -131,7 +134,7 @@ def places(dataset: xarray.Dataset, spec: Regions, sea: np.ndarray) -> list[Plac
                 f"latitude is from {latitude[0]:g} to {latitude[-1]:g}, longitude from {x[0]:g} to {x[-1]:g}. Move the box, or read that region."
             )
         size = (len(rows), len(columns)) if spec.window is None else _cells(spec.window, spec.unit, steps)
-        stride = size if spec.stride is None else _cells(spec.stride, spec.unit, steps)
+        stride = _stride(spec, size, steps)
         if size[0] > len(rows) or size[1] > len(columns) or min(size) < 2 or min(stride) < 1:
             where = "The data set" if box is None else f"The box {box.name}"
             raise DataError(
@@ -140,13 +143,16 @@ def places(dataset: xarray.Dataset, spec: Regions, sea: np.ndarray) -> list[Plac
             )
         prefix = "" if box is None else f"{box.name} "
         whole = spec.window is None
+        taken = np.zeros((len(rows), len(columns)), dtype=bool)
+        shares = _shares(sea[np.ix_(rows, columns)], size)
+        best = max(best, float(shares[:: stride[0], :: stride[1]].max()))
         for i in range(0, len(rows) - size[0] + 1, stride[0]):
             for j in range(0, len(columns) - size[1] + 1, stride[1]):
-                r, c = rows[i : i + size[0]], columns[j : j + size[1]]
-                share = float(sea[np.ix_(r, c)].mean())
-                best = max(best, share)
-                if share < spec.sea:
+                own = slice(i, i + size[0]), slice(j, j + size[1])
+                if shares[i, j] < spec.sea - 1e-9 or (spec.packed and taken[own].any()):
                     continue
+                taken[own] = True
+                r, c = rows[own[0]], columns[own[1]]
                 lon = longitude[j : j + size[1]]
                 name = box.name if whole and box is not None else f"{prefix}{_place(latitude[r].mean(), lon.mean())}"
                 found.append(Place(name, r, c, lon))
@@ -162,6 +168,19 @@ def places(dataset: xarray.Dataset, spec: Regions, sea: np.ndarray) -> list[Plac
             "boxes of one size, or a window."
         )
     return found
+
+
+def _stride(spec: Regions, size: tuple[int, int], steps: tuple[float, float]) -> tuple[int, int]:
+    if spec.stride is None:
+        return (1, 1) if spec.packed else size
+    return _cells(spec.stride, spec.unit, steps)
+
+
+def _shares(sea: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Share of sea of the window that starts at each cell, by sums over rectangles."""
+    total = np.pad(sea.astype("float64").cumsum(0).cumsum(1), ((1, 0), (1, 0)))
+    a, b = size
+    return (total[a:, b:] - total[:-a, b:] - total[a:, :-b] + total[:-a, :-b]) / (a * b)
 
 
 def _around(dataset: xarray.Dataset, x: np.ndarray) -> float:
