@@ -45,7 +45,9 @@ def regrid(dataset: xarray.Dataset, like: xarray.Dataset) -> xarray.Dataset:
     blocks = {a: b for a, b in blocks.items() if b > 1}
     kept = {n: v.attrs for n, v in dataset.variables.items()}
     if blocks:
-        dataset = dataset.coarsen(blocks, boundary="trim").mean(skipna=False)
+        # A block that is partly land is land: its mean would be that of a shore.
+        partly = dataset.isnull().coarsen(blocks, boundary="trim").max()
+        dataset = dataset.coarsen(blocks, boundary="trim").mean().where(~partly)
     out = dataset.interp({a: ("like_" + a, v) for a, v in target.items()}, method="linear")
     out = out.drop_vars([n for n in target if n in out.coords]).rename({"like_" + a: a for a in target})
     out = out.assign_coords({a: like[a] for a in target})
