@@ -85,6 +85,11 @@ def _missing(dataset: xarray.Dataset, axis: str) -> str:
 def _renamed(dataset: xarray.Dataset, name: str, axis: str) -> xarray.Dataset:
     """The coordinate and its dimension under the axis' name."""
     dims = dataset[name].dims
+    if axis in dataset.dims and dims != (axis,):
+        raise DataError(
+            f"{label(dataset, name)} is the {axis} by its attributes, but another dimension is called {axis}: attributes of latitude and "
+            f"longitude are exchanged, or two axes are there. Correct standard_name, axis and units, or pass names={{{axis!r}: {axis!r}}}."
+        )
     if dims and dims[0] != axis:
         if axis in dataset.variables and axis != name:
             dataset = dataset.drop_vars(axis)

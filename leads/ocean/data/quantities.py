@@ -36,23 +36,23 @@ def _velocity(name: str, axis: str, names: tuple[str, ...] = (), anomaly: bool =
     if anomaly:
         standard += "_assuming_sea_level_for_geoid"
         older = standard.replace("sea_level_for", "mean_sea_level_for")
-        return Quantity(name, "m s-1", (standard, older), (name, *names), -20, 20, 1e-5, f"geostrophic {axis}ward velocity anomaly")  # fmt: skip
-    return Quantity(name, "m s-1", (standard,), (name, *names), -20, 20, 1e-5, f"geostrophic {axis}ward velocity")
+        return Quantity(name, "m s-1", (standard, older), (name, *names), -20, 20, 1e-3, f"geostrophic {axis}ward velocity anomaly")  # fmt: skip
+    return Quantity(name, "m s-1", (standard,), (name, *names), -20, 20, 1e-3, f"geostrophic {axis}ward velocity")
 
 
-#: Heights vary by centimetres, in files of one calm frame too; 1e-4 (the usual scale factor) times that is ``still``.
+#: Heights vary by a centimetre or more also over a calm window; scaled twice, by 1e-4, those of the globe vary by 4e-4 m.
 QUANTITIES: dict[str, Quantity] = {
     q.name: q
     for q in (
-        Quantity("adt", "m", ("sea_surface_height_above_geoid",), ("adt", "zos", "ssh", "sossheig"), -5, 5, 2e-5, "absolute dynamic topography"),
-        Quantity("sla", "m", ("sea_surface_height_above_sea_level", "sea_surface_height_above_mean_sea_level"), ("sla",), -5, 5, 2e-5, "sea level anomaly"),
-        Quantity("mdt", "m", ("sea_surface_height_above_geoid_mean",), ("mdt",), -5, 5, 2e-5, "mean dynamic topography"),
+        Quantity("adt", "m", ("sea_surface_height_above_geoid",), ("adt", "zos", "ssh", "sossheig"), -5, 5, 5e-4, "absolute dynamic topography"),
+        Quantity("sla", "m", ("sea_surface_height_above_sea_level", "sea_surface_height_above_mean_sea_level"), ("sla",), -5, 5, 5e-4, "sea level anomaly"),
+        Quantity("mdt", "m", ("sea_surface_height_above_geoid_mean",), ("mdt",), -5, 5, 5e-4, "mean dynamic topography"),
         _velocity("ugos", "east"),
         _velocity("vgos", "north"),
         _velocity("ugosa", "east", anomaly=True),
         _velocity("vgosa", "north", anomaly=True),
-        Quantity("uo", "m s-1", ("eastward_sea_water_velocity", "sea_water_x_velocity"), ("uo",), -20, 20, 1e-5, "eastward velocity"),
-        Quantity("vo", "m s-1", ("northward_sea_water_velocity", "sea_water_y_velocity"), ("vo",), -20, 20, 1e-5, "northward velocity"),
+        Quantity("uo", "m s-1", ("eastward_sea_water_velocity", "sea_water_x_velocity"), ("uo",), -20, 20, 1e-3, "eastward velocity"),
+        Quantity("vo", "m s-1", ("northward_sea_water_velocity", "sea_water_y_velocity"), ("vo",), -20, 20, 1e-3, "northward velocity"),
         Quantity(
             "sst", "K",
             ("sea_surface_temperature", "sea_surface_foundation_temperature", "sea_surface_subskin_temperature", "sea_surface_skin_temperature"),
