@@ -208,7 +208,7 @@ def test_scale_factors_applied_twice_once_and_never(tmp_path: Path) -> None:
         read_gridded(written(twice, tmp_path / "twice.nc"))
     never = stored.copy()
     del never["adt"].attrs["scale_factor"]
-    with pytest.raises(DataError, match=r"never.nc: adt has values from -\d+ to \d+ m.*scale factor is missing"):
+    with pytest.raises(DataError, match=r"never.nc: adt has values from -[\d.]+ to [\d.]+ m.*scale factor is missing"):
         read_gridded(written(never, tmp_path / "never.nc"))
     assert float(abs(read_gridded(tmp_path / "never.nc", check=False)["adt"]).max()) > 100
 
