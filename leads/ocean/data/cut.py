@@ -66,8 +66,8 @@ def cut_to_zarr(dataset: xarray.Dataset, spec: Regions, path: str | Path) -> Pat
             part = plan.load(range(begin, min(begin + spec.chunks, e)), whole=e)
             names += part.names
             labelled = to_xarray(part.trajectories).assign_coords(
-                window_latitude=(("environment", "latitude"), part.latitude.numpy()),
-                window_longitude=(("environment", "longitude"), part.longitude.numpy()),
+                window_latitude=(("environment", "y"), part.latitude.numpy()),
+                window_longitude=(("environment", "x"), part.longitude.numpy()),
                 began=(("environment", "trajectory"), (part.began - np.datetime64("1950-01-01", "ns")) / np.timedelta64(1, "s"), {"units": "seconds since 1950-01-01", "long_name": "date of the first frame"}),
             )  # fmt: skip
             if begin == 0:
@@ -156,7 +156,7 @@ class _Plan:
             observed,
             channels=tuple(Channel(q, self.dataset[q].attrs.get("units", QUANTITIES[q].unit if q in QUANTITIES else "1"), self.dataset[q].attrs.get("long_name", q)) for q in self.quantities),
             parameter_specs=specs,
-            grid=Grid(tuple(states.shape[-2:]), spacing, ("latitude", "longitude"), "degrees", periodic=False),
+            grid=Grid(tuple(states.shape[-2:]), spacing, ("y", "x"), "degrees", periodic=False),
             attributes=attributes,
         )  # fmt: skip
         sea = torch.from_numpy(np.stack([self.ever[:, p.rows][:, :, p.columns] for p, _ in rows]))

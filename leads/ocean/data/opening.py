@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -73,7 +74,9 @@ def opened(path: Any, chunks: Any = None) -> xarray.Dataset:
     chunks = {} if chunks is None else chunks
     try:
         if path.is_dir():
-            dataset = xarray.open_zarr(path, mask_and_scale=False, decode_times=False, chunks=chunks)
+            with warnings.catch_warnings():  # of stores whose metadata stand in many small files
+                warnings.filterwarnings("ignore", "Failed to open Zarr store with consolidated", RuntimeWarning)
+                dataset = xarray.open_zarr(path, mask_and_scale=False, decode_times=False, chunks=chunks)
         else:
             dataset = xarray.open_dataset(
                 path, engine="h5netcdf", mask_and_scale=False, decode_times=False, decode_coords=False, chunks=chunks
