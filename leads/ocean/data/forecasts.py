@@ -43,9 +43,8 @@ def forecast_dataset(
     """A forecast as a CF dataset.
 
     Args:
-        forecast: windows whose states are the forecast in SI units, NaN on land: ``windows.with_states(states, times,
-            began)``, where ``began`` are the dates from which they were made and ``times`` the lead times, the first of
-            which is the initial state.
+        forecast: windows whose states are the forecast in SI units, NaN on land, as :meth:`Windows.with_states` makes
+            them; the first frame is the initial state, at the date from which the forecast was made.
         standard_error: ``(E, N, T, C, y, x)`` in the same units.
         layout: ``"map"``: one grid ``(forecast_reference_time, forecast_period, latitude, longitude)`` that covers all
             windows (overlaps are averaged, cells in none are NaN); ``"windows"``: ``(window, ...)`` side by side, each with
@@ -73,10 +72,10 @@ def forecast_dataset(
         values["_standard_error"] = standard_error.double().cpu().numpy()
     sea = forecast.sea.cpu().numpy()[:, None, None]
     values = {k: np.where(sea, v, np.nan) for k, v in values.items()}
-    lead = data.times.numpy() * forecast.second
+    lead = (data.times - data.times[0]).numpy() * forecast.second
     if layout == "windows":
         return _side_by_side(forecast, values, lead, names or {}, title)
-    dates = forecast.began
+    dates = forecast.dates()[:, :, 0]
     if not (dates == dates[:1]).all():
         raise DataError("The windows start at different dates, and a map has one. Use layout='windows', or select windows of one season.")
     maps, latitude, longitude = _mosaic(forecast, values)
@@ -143,7 +142,7 @@ def _side_by_side(
     out = _variables(forecast, values, dims, names, title)
     return out.assign_coords(
         forecast_period=("forecast_period", lead / 86400, {"standard_name": "forecast_period", "long_name": "lead time", "units": "days"}),
-        forecast_reference_time=(dims[:2], forecast.began, {"standard_name": "forecast_reference_time", "long_name": "date of the initial state"}),
+        forecast_reference_time=(dims[:2], forecast.dates()[:, :, 0], {"standard_name": "forecast_reference_time", "long_name": "date of the initial state"}),
         time=(dims[:3], forecast.dates(), {"standard_name": "time", "long_name": "date of validity"}),
         latitude=(("window", "y"), forecast.latitude.numpy(), {k: v for k, v in _AXES["latitude"].items() if k != "axis"}),
         longitude=(("window", "x"), forecast.longitude.numpy(), {k: v for k, v in _AXES["longitude"].items() if k != "axis"}),
