@@ -31,7 +31,14 @@ support = samples(anomalies.apply(known.select(new)).trajectories, 6, stride=6)
 
 network = {"width": 8, "depth": 3, "factor": 0.1}
 model = leads.build("coda", train, "open_conv", network, method="map", dim=4, spread=0.1)
-leads.fit(model, train.select(trajectories=slice(0, 10)), train.select(trajectories=slice(10, None)), steps=steps, batch=2, lr=1e-2)
+leads.fit(
+    model,
+    train.select(trajectories=slice(0, 10)),
+    train.select(trajectories=slice(10, None)),
+    steps=steps,
+    batch=2,
+    lr=1e-2,
+)
 adapted = leads.adapt(model, support, iterations=5)
 
 # From 31 May, 10 days; the mean of a window stays what it was on that day.

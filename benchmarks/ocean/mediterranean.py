@@ -27,7 +27,16 @@ from stencil import Days, forecasts, rms
 
 import leads
 from leads.experiment import provenance
-from leads.ocean.data import Anomalies, Regions, Windows, cut, forecast_dataset, public_file, read_gridded, write_forecast
+from leads.ocean.data import (
+    Anomalies,
+    Regions,
+    Windows,
+    cut,
+    forecast_dataset,
+    public_file,
+    read_gridded,
+    write_forecast,
+)
 from leads.trajectories.samples import samples
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -44,7 +53,10 @@ CAVEAT = (
 
 def data_of(args: argparse.Namespace) -> tuple[Windows, list[int], list[int]]:
     """All windows, the numbers of those that train and of those that do not."""
-    windows = cut(read_gridded(public_file("mediterranean"), ["adt"]), Regions(window=WINDOW, packed=True, sea=SEA, time_unit="day"))
+    windows = cut(
+        read_gridded(public_file("mediterranean"), ["adt"]),
+        Regions(window=WINDOW, packed=True, sea=SEA, time_unit="day"),
+    )
     new = [e for e in range(len(windows)) if e % 5 == args.fold]
     return windows, [e for e in range(len(windows)) if e % 5 != args.fold], new
 
@@ -119,7 +131,16 @@ class Networks:
     def run(self, method: str) -> dict[str, Any]:
         a = self.args
         net = {"width": a.width, "depth": 3, "kernel": 3, "factor": 0.1}
-        model = leads.build(method, self.train, "open_conv", net, method="map", history=self.history, seed=a.seed, **SETTINGS.get(method, {}))
+        model = leads.build(
+            method,
+            self.train,
+            "open_conv",
+            net,
+            method="map",
+            history=self.history,
+            seed=a.seed,
+            **SETTINGS.get(method, {}),
+        )
         began = time.process_time()
         fitted = leads.fit(
             model, self.train, self.valid, steps=a.steps, horizons=(1, 5, 0), batch=4, lr=3e-3,
@@ -210,7 +231,12 @@ def read_back(path: Path) -> dict[str, Any]:
 
     with xarray.open_dataset(path, engine="h5netcdf") as dataset:
         height = dataset.cf["sea_surface_height_above_geoid"]
-        return {"variable": height.name, "dims": list(height.dims), "units": height.attrs["units"], "cells_of_sea": int(height[0, 0].notnull().sum())}
+        return {
+            "variable": height.name,
+            "dims": list(height.dims),
+            "units": height.attrs["units"],
+            "cells_of_sea": int(height[0, 0].notnull().sum()),
+        }
 
 
 def table(found: dict[str, Any]) -> str:

@@ -74,9 +74,7 @@ def _solve(gram: np.ndarray, right: np.ndarray, ridge: float) -> np.ndarray:
 def squares(data: Days, weights: np.ndarray, windows: Sequence[int], days: Sequence[int], lag: int) -> list[np.ndarray]:
     """Squared errors of each window; ``weights`` are ``(features,)`` or ``(E, features)``."""
     rows = np.broadcast_to(weights, (len(windows), weights.shape[-1]))
-    return [
-        (data.change(e, days, lag) - data.features(e, days) @ w) ** 2 for e, w in zip(windows, rows, strict=True)
-    ]
+    return [(data.change(e, days, lag) - data.features(e, days) @ w) ** 2 for e, w in zip(windows, rows, strict=True)]
 
 
 def rms(parts: Sequence[np.ndarray]) -> float:

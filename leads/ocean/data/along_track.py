@@ -9,7 +9,7 @@ import numpy as np
 
 from leads.errors import DataError, SettingsError, ShapeError, UnknownNameError
 from leads.ocean.data.axes import CONVENTIONS, axis_name, wrapped
-from leads.ocean.data.gridded import _unpacked
+from leads.ocean.data.gridded import unpacked
 from leads.ocean.data.opening import FILES, as_list, check_calendar, find_name, label, loaded, opened
 from leads.ocean.data.quantities import QUANTITIES, TRACK, to_si
 from leads.registry import nearest
@@ -74,7 +74,11 @@ def read_along_track(
             f"{files}: ssh would be made of {' here and of '.join(sorted(made))} there. Read files of one kind together, or read them apart and "
             "join what you need."
         )
-    joined = parts[0] if len(parts) == 1 else xarray.concat(parts, "time", combine_attrs="drop_conflicts", coords="minimal", compat="override")
+    joined = (
+        parts[0]
+        if len(parts) == 1
+        else xarray.concat(parts, "time", combine_attrs="drop_conflicts", coords="minimal", compat="override")
+    )
     order = np.argsort(joined["time"].values, kind="stable")
     out = joined.isel(time=order)
     return out.assign_attrs({FILES: [str(p.attrs.get(FILES, "a dataset")) for p in parts]})
@@ -103,15 +107,19 @@ def _one(
     if raw[axes["time"]].dtype.kind != "M":
         unit = raw[axes["time"]].attrs.get("units")
         if not isinstance(unit, str) or " since " not in unit:
-            raise DataError(f"{label(raw, str(axes['time']))} has the units {unit!r}; 'days since 1950-01-01' or the like is needed.")
+            raise DataError(
+                f"{label(raw, str(axes['time']))} has the units {unit!r}; 'days since 1950-01-01' or the like is needed."
+            )
         time = xarray.decode_cf(time, decode_timedelta=False)
     when = loaded(time[axes["time"]], label(raw, str(axes["time"])))
     x, y = (
-        loaded(_unpacked(raw[axes[a]], label(raw, str(axes[a])), QUANTITIES["adt"]), label(raw, str(axes[a]))).astype("float64")
+        loaded(unpacked(raw[axes[a]], label(raw, str(axes[a]))), label(raw, str(axes[a]))).astype("float64")
         for a in ("longitude", "latitude")
     )
     if np.abs(y).max(initial=0.0) > 90 or not np.isfinite(y).all():
-        raise DataError(f"{label(raw, str(axes['latitude']))} is not in degrees: its values reach {np.abs(y).max()}. Check its scale factor.")
+        raise DataError(
+            f"{label(raw, str(axes['latitude']))} is not in degrees: its values reach {np.abs(y).max()}. Check its scale factor."
+        )
     if longitude != "keep":
         x = wrapped(x, -180.0 if longitude == "-180..180" else 0.0)
     out: dict[str, Any] = {}
@@ -128,7 +136,7 @@ def _one(
         if not isinstance(unit, str):
             raise DataError(f"{what} has no units. Pass units={{{quantity!r}: 'm'}} with the right ones.")
         factor, _ = to_si(unit, "m", what)
-        values = (_unpacked(raw[name], what, QUANTITIES["sla"]) * factor).astype("float32")
+        values = (unpacked(raw[name], what) * factor).astype("float32")
         out[quantity] = ("time", values.data, {"units": "m", "long_name": raw[name].attrs.get("long_name", quantity)})
     if height not in out:
         raise UnknownNameError(
@@ -154,7 +162,10 @@ def _height(dataset: xarray.Dataset, height: str) -> xarray.DataArray:
     known = QUANTITIES["adt" if "mdt" in terms else "sla"]
     comment = " - ".join([" + ".join(t for t in terms if t != "lwe"), *(["lwe"] if "lwe" in terms else [])])
     return values.astype("float32").assign_attrs(  # type: ignore[union-attr]
-        standard_name=known.standard_names[0], units="m", long_name="sea surface height along the track", comment=comment
+        standard_name=known.standard_names[0],
+        units="m",
+        long_name="sea surface height along the track",
+        comment=comment,
     )
 
 

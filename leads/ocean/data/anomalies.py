@@ -56,7 +56,12 @@ class Anomalies:
         """
         if climatology not in CLIMATOLOGIES:
             raise UnknownNameError(f"No climatology is named {climatology!r}. {nearest(climatology, CLIMATOLOGIES)}")
-        raw = cls(_nothing(train, 3 if climatology == "annual" else 1), torch.ones(train.sea.shape[1], dtype=torch.float64), frame_mean, train.sea)
+        raw = cls(
+            _nothing(train, 3 if climatology == "annual" else 1),
+            torch.ones(train.sea.shape[1], dtype=torch.float64),
+            frame_mean,
+            train.sea,
+        )
         raw = replace(raw, climatology=raw._climatology(train, climatology))
         if not scaled:
             return raw
@@ -64,7 +69,9 @@ class Anomalies:
         count = seen.movedim(3, 0).flatten(1).sum(1)
         if not bool((count > 0).all()):
             names = [c.name for c in train.trajectories.channels]
-            raise DataError(f"{names[int((count == 0).nonzero()[0])]} is never observed in the training windows. Leave it out, quantities=.")
+            raise DataError(
+                f"{names[int((count == 0).nonzero()[0])]} is never observed in the training windows. Leave it out, quantities=."
+            )
         variance = left.square().movedim(3, 0).flatten(1).sum(1) / count
         return replace(raw, scale=torch.where(variance > 0, variance.sqrt(), 1.0))
 
@@ -91,7 +98,10 @@ class Anomalies:
         """
         left, seen = self._left(data)
         values = torch.where(seen, left / self._wide(self.scale), 0.0).to(data.trajectories.states.dtype)
-        channels = tuple(replace(c, unit="1", long_name=f"standardised anomaly of {c.long_name or c.name}") for c in data.trajectories.channels)
+        channels = tuple(
+            replace(c, unit="1", long_name=f"standardised anomaly of {c.long_name or c.name}")
+            for c in data.trajectories.channels
+        )
         return replace(data, trajectories=replace(data.trajectories, states=values, channels=channels))
 
     def means(self, data: Windows) -> Tensor:

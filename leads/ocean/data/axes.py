@@ -50,7 +50,9 @@ def with_axes(dataset: xarray.Dataset, names: Mapping[str, str], times: Any = No
                 "leads.ocean.data.regrid_curvilinear(dataset, latitude=..., longitude=...)."
             )
         if dataset[name].ndim != 1:
-            raise DataError(f"{label(dataset, name)} must hold one {axis} a cell, it has the dimensions {dataset[name].dims}.")
+            raise DataError(
+                f"{label(dataset, name)} must hold one {axis} a cell, it has the dimensions {dataset[name].dims}."
+            )
         dataset = _renamed(dataset, name, axis)
         _check_degrees(dataset, axis)
     depth = axis_name(dataset, "depth", names)
@@ -93,7 +95,9 @@ def _renamed(dataset: xarray.Dataset, name: str, axis: str) -> xarray.Dataset:
     if dims and dims[0] != axis:
         if axis in dataset.variables and axis != name:
             dataset = dataset.drop_vars(axis)
-        dataset = dataset.rename({name: axis} if name == dims[0] else {dims[0]: axis, **({name: axis} if name != axis else {})})
+        dataset = dataset.rename(
+            {name: axis} if name == dims[0] else {dims[0]: axis, **({name: axis} if name != axis else {})}
+        )
     elif name != axis:
         dataset = dataset.drop_vars(axis, errors="ignore").rename({name: axis})
     return dataset.set_coords(axis)
@@ -101,12 +105,9 @@ def _renamed(dataset: xarray.Dataset, name: str, axis: str) -> xarray.Dataset:
 
 def _check_degrees(dataset: xarray.Dataset, axis: str) -> None:
     unit = dataset[axis].attrs.get("units")
-    side = "north" if axis == "latitude" else "east"
-    wrong = "e" if axis == "latitude" else "n"
+    side, others = ("north", ("east", "_e", "degreee")) if axis == "latitude" else ("east", ("north", "_n", "degreen"))
     spelled = str(unit).lower().replace(" ", "_")
-    if unit is None or spelled not in DEGREES or spelled.endswith(("east", "north")[axis == "longitude"]) or (
-        spelled.endswith(("_" + wrong, "degree" + wrong))
-    ):
+    if unit is None or spelled not in DEGREES or spelled.endswith(others):
         what = "has no units" if unit is None else f"has the units {unit!r}"
         mend = "" if unit is None or "m" not in spelled else " Projected coordinates must be turned into degrees first."
         raise DataError(
@@ -125,7 +126,9 @@ def _check_degrees(dataset: xarray.Dataset, axis: str) -> None:
 def _without_time(dataset: xarray.Dataset) -> xarray.Dataset:
     """Coordinates and their bounds that grew a dimension of time when days were concatenated, as those of the first day."""
     for name, variable in dataset.variables.items():
-        coordinate = str(name).lower() in (*NAMES["latitude"][:3], *NAMES["longitude"][:4]) or str(name).endswith(("_bnds", "_bounds"))
+        coordinate = str(name).lower() in (*NAMES["latitude"][:3], *NAMES["longitude"][:4]) or str(name).endswith(
+            ("_bnds", "_bounds")
+        )
         if coordinate and variable.ndim > 1 and variable.dims[0] in NAMES["time"]:
             dataset = dataset.assign({name: dataset[name].isel({variable.dims[0]: 0}, drop=True)})
     return dataset
@@ -165,7 +168,9 @@ def _dated(dataset: xarray.Dataset, name: str | None, times: Any) -> xarray.Data
         try:
             dataset = xarray.decode_cf(dataset, mask_and_scale=True, decode_coords=False, decode_timedelta=False, drop_variables=[n for n in dataset.variables if n != "time"]).pipe(lambda t: dataset.assign_coords(time=t["time"]))  # fmt: skip
         except Exception as error:
-            raise DataError(f"{label(dataset, 'time')} cannot be read as dates ({error}). Pass times= with the dates.") from error
+            raise DataError(
+                f"{label(dataset, 'time')} cannot be read as dates ({error}). Pass times= with the dates."
+            ) from error
     if "time" not in dataset.dims:
         dataset = dataset.expand_dims("time")
     if bool(np.isnat(dataset["time"].values).any()):
@@ -190,7 +195,9 @@ def normalised(dataset: xarray.Dataset, longitude: str = "-180..180") -> xarray.
         low = -180.0 if longitude == "-180..180" else 0.0
         moved = wrapped(x, low)
         if not np.array_equal(moved, x):
-            attrs = {k: v for k, v in dataset["longitude"].attrs.items() if k not in ("valid_min", "valid_max", "bounds")}
+            attrs = {
+                k: v for k, v in dataset["longitude"].attrs.items() if k not in ("valid_min", "valid_max", "bounds")
+            }
             dataset = dataset.drop_vars([n for n in ("lon_bnds", "longitude_bnds") if n in dataset.variables])
             dataset = dataset.assign_coords(longitude=("longitude", moved, attrs))
     for axis in ("latitude", "longitude"):

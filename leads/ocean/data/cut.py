@@ -71,7 +71,11 @@ def cut_to_zarr(dataset: xarray.Dataset, spec: Regions, path: str | Path) -> Pat
                 began=(("environment", "trajectory"), (part.began - np.datetime64("1950-01-01", "ns")) / np.timedelta64(1, "s"), {"units": "seconds since 1950-01-01", "long_name": "date of the first frame"}),
             )  # fmt: skip
             if begin == 0:
-                wide = {n: {"chunks": (min(spec.chunks, e), *v.shape[1:])} for n, v in labelled.variables.items() if v.dims[:1] == ("environment",) and v.ndim > 1}
+                wide = {
+                    n: {"chunks": (min(spec.chunks, e), *v.shape[1:])}
+                    for n, v in labelled.variables.items()
+                    if v.dims[:1] == ("environment",) and v.ndim > 1
+                }
                 labelled = labelled.assign_attrs(complete=False)
                 labelled.to_zarr(path, mode="w", consolidated=False, encoding=wide)  # fmt: skip
             else:
@@ -114,13 +118,17 @@ class _Plan:
         lazy = []
         for place, _ in rows:
             index = {"latitude": _range(place.rows), "longitude": _range(place.columns)}
-            lazy.append([self.dataset[q].isel(index).transpose("time", "latitude", "longitude").data for q in self.quantities])
+            lazy.append(
+                [self.dataset[q].isel(index).transpose("time", "latitude", "longitude").data for q in self.quantities]
+            )
         # Frames are picked before anything is read: of a season, only its chunks.
         used = [np.unique(t.frames[t.frames >= 0]) for _, t in rows]
         try:
             loaded = dask.compute(*[[a[_range(u)] for a in arrays] for arrays, u in zip(lazy, used, strict=True)])
         except (OSError, ValueError, RuntimeError) as error:
-            raise FileError(f"{label(self.dataset)} cannot be read: {error}. A file is truncated or damaged; fetch it again.") from error
+            raise FileError(
+                f"{label(self.dataset)} cannot be read: {error}. A file is truncated or damaged; fetch it again."
+            ) from error
         e, c, n, t = len(rows), len(self.quantities), self.trajectories, self.frames
         y, x = len(rows[0][0].rows), len(rows[0][0].columns)
         states = np.full((e, n, t, c, y, x), np.nan, dtype="float32")
@@ -136,7 +144,9 @@ class _Plan:
         return self._windows(rows, states, began, e if whole is None else whole)
 
     def _windows(self, rows: list[tuple[Place, Times]], states: np.ndarray, began: np.ndarray, whole: int) -> Windows:
-        latitude = torch.from_numpy(np.stack([self.dataset["latitude"].values.astype("float64")[p.rows] for p, _ in rows]))
+        latitude = torch.from_numpy(
+            np.stack([self.dataset["latitude"].values.astype("float64")[p.rows] for p, _ in rows])
+        )
         longitude = torch.from_numpy(np.stack([p.longitude for p, _ in rows]))
         parameters, specs = parameters_of(latitude, longitude), PARAMETERS
         if self.spec.seasons and self.spec.apart:
@@ -172,7 +182,9 @@ def _ever_observed(dataset: xarray.Dataset, quantities: list[str], probe: int) -
     try:
         found = picked.notnull().any("time").compute()
     except (OSError, ValueError, RuntimeError) as error:
-        raise FileError(f"{label(dataset)} cannot be read: {error}. A file is truncated or damaged; fetch it again.") from error
+        raise FileError(
+            f"{label(dataset)} cannot be read: {error}. A file is truncated or damaged; fetch it again."
+        ) from error
     return np.stack([found[q].transpose("latitude", "longitude").values for q in quantities])
 
 

@@ -68,7 +68,9 @@ def forecast_dataset(
     values = {"": data.states.double().cpu().numpy()}
     if standard_error is not None:
         if standard_error.shape != data.states.shape:
-            raise ShapeError(f"standard_error has shape {tuple(standard_error.shape)}, the forecast {tuple(data.states.shape)}.")
+            raise ShapeError(
+                f"standard_error has shape {tuple(standard_error.shape)}, the forecast {tuple(data.states.shape)}."
+            )
         values["_standard_error"] = standard_error.double().cpu().numpy()
     sea = forecast.sea.cpu().numpy()[:, None, None]
     values = {k: np.where(sea, v, np.nan) for k, v in values.items()}
@@ -77,7 +79,9 @@ def forecast_dataset(
         return _side_by_side(forecast, values, lead, names or {}, title)
     dates = forecast.dates()[:, :, 0]
     if not (dates == dates[:1]).all():
-        raise DataError("The windows start at different dates, and a map has one. Use layout='windows', or select windows of one season.")
+        raise DataError(
+            "The windows start at different dates, and a map has one. Use layout='windows', or select windows of one season."
+        )
     maps, latitude, longitude = _mosaic(forecast, values)
     renamed = {**(OCEANBENCH if layout == "oceanbench" else {}), **(names or {})}
     dims = ("forecast_reference_time", "forecast_period", "latitude", "longitude")
@@ -96,7 +100,9 @@ def _oceanbench(out: xarray.Dataset, lead: np.ndarray) -> xarray.Dataset:
     days = lead / 86400
     keep = np.flatnonzero(days > 1e-9)
     if not keep.size or np.abs(days[keep] - 1 - np.arange(keep.size)).max() > 1e-6:
-        raise SettingsError(f"OceanBench counts days, lead times of 1, 2, 3, ... days; got {np.round(days, 3).tolist()}. Use layout='map'.")
+        raise SettingsError(
+            f"OceanBench counts days, lead times of 1, 2, 3, ... days; got {np.round(days, 3).tolist()}. Use layout='map'."
+        )
     out = out.isel(forecast_period=keep).drop_vars("time")
     out = out.rename(forecast_reference_time="first_day_datetime", forecast_period="lead_day_index")
     out = out.assign_coords(
@@ -107,7 +113,9 @@ def _oceanbench(out: xarray.Dataset, lead: np.ndarray) -> xarray.Dataset:
     return out
 
 
-def _mosaic(forecast: Windows, values: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
+def _mosaic(
+    forecast: Windows, values: Mapping[str, np.ndarray]
+) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
     """All windows on the one lattice that they were cut from: ``(N, T, C, latitude, longitude)``."""
     axes, starts = [], []
     for centres in (forecast.latitude.numpy(), forecast.longitude.numpy()):
@@ -176,7 +184,9 @@ def _variables(
     }  # fmt: skip
     files = forecast.attributes.get(FILES)
     if files:
-        attributes["references"] = "Made from " + (files if isinstance(files, str) else ", ".join(Path(f).name for f in files))
+        attributes["references"] = "Made from " + (
+            files if isinstance(files, str) else ", ".join(Path(f).name for f in files)
+        )
     return xarray.Dataset(out, attrs=attributes)
 
 
@@ -192,7 +202,11 @@ def write_forecast(dataset: xarray.Dataset, path: str | Path) -> Path:
     encoding: dict[str, Any] = {}
     for name, variable in dataset.variables.items():
         if variable.dtype.kind == "M":
-            encoding[str(name)] = {"units": "seconds since 1950-01-01 00:00:00", "calendar": "standard", "dtype": "int64"}
+            encoding[str(name)] = {
+                "units": "seconds since 1950-01-01 00:00:00",
+                "calendar": "standard",
+                "dtype": "int64",
+            }
         elif name in dataset.data_vars and variable.dtype.kind == "f":
             encoding[str(name)] = {"_FillValue": np.float32(np.nan)}
             if path.suffix == ".nc":

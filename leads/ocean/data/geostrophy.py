@@ -45,7 +45,9 @@ def deformation_radius(latitude: Tensor, wave_speed: Tensor | float) -> Tensor:
     Source: Chelton et al. (1998), eq. 2.2.
     """
     c = torch.as_tensor(wave_speed, dtype=latitude.dtype, device=latitude.device)
-    return torch.minimum(c / coriolis(latitude).abs().clamp_min(1e-12), (c / (2 * beta(latitude).clamp_min(1e-30))).sqrt())
+    return torch.minimum(
+        c / coriolis(latitude).abs().clamp_min(1e-12), (c / (2 * beta(latitude).clamp_min(1e-30))).sqrt()
+    )
 
 
 def cell_sizes(latitude: Tensor, step_latitude: float, step_longitude: float) -> tuple[Tensor, Tensor]:

@@ -64,7 +64,9 @@ def read_gridded(
     """
     items = as_list(paths)
     if times is not None and len(items) > 1:
-        raise ShapeError(f"times gives the dates of one file, there are {len(items)}. Read them one by one and join them.")
+        raise ShapeError(
+            f"times gives the dates of one file, there are {len(items)}. Read them one by one and join them."
+        )
     parts: list[xarray.Dataset] = []
     for item in items:
         raw = opened(item, chunks)
@@ -118,7 +120,7 @@ def _decoded(
                 f"{what} has the dimensions {array.dims}, but {', '.join(found)} of one file must share (time, latitude, longitude). "
                 "Read it on its own with quantities=, and put it on this grid by leads.ocean.data.regrid(other, like)."
             )
-        values = _unpacked(array, what, quantity)
+        values = unpacked(array, what)
         unit = units.get(name, array.attrs.get("units"))
         if not isinstance(unit, str):
             raise DataError(f"{what} has no units. Pass units={{{name!r}: {quantity.unit!r}}} with the right ones.")
@@ -127,7 +129,11 @@ def _decoded(
             values = values * factor + offset
         values = values.astype("float32").transpose("time", "latitude", "longitude")
         standard = array.attrs.get("standard_name", quantity.standard_names[0])
-        values.attrs = {"standard_name": standard, "units": quantity.unit, "long_name": array.attrs.get("long_name", quantity.long_name)}
+        values.attrs = {
+            "standard_name": standard,
+            "units": quantity.unit,
+            "long_name": array.attrs.get("long_name", quantity.long_name),
+        }
         if check:
             _plausible(values, what, quantity)
         out[name] = values
@@ -136,7 +142,7 @@ def _decoded(
     return xarray.Dataset(out, attrs=attrs).assign_coords(coords).drop_vars("depth", errors="ignore")
 
 
-def _unpacked(array: xarray.DataArray, what: str, quantity: Quantity) -> xarray.DataArray:
+def unpacked(array: xarray.DataArray, what: str) -> xarray.DataArray:
     """Physical values in float64 (or float32 where stored so), NaN where the fill value stood."""
     attrs = array.attrs
     for key in ("scale_factor", "add_offset"):
@@ -190,7 +196,12 @@ def _joined(parts: Sequence[xarray.Dataset]) -> xarray.Dataset:
     parts = sorted(parts, key=lambda p: p["time"].values[0])
     files = [str(p.attrs.get(FILES, "a dataset")) for p in parts]
     joined = xarray.concat(
-        [p.drop_attrs(deep=False) for p in parts], "time", data_vars="all", coords="minimal", compat="override", join="override"
+        [p.drop_attrs(deep=False) for p in parts],
+        "time",
+        data_vars="all",
+        coords="minimal",
+        compat="override",
+        join="override",
     )
     dates = joined["time"].values
     if not (np.diff(dates) > np.timedelta64(0)).all():
@@ -207,7 +218,9 @@ def same_grid(one: xarray.Dataset, other: xarray.Dataset) -> None:
     """Raise :class:`ShapeError` unless two datasets have the same latitudes and longitudes (to a thousandth of a cell)."""
     for axis in ("latitude", "longitude"):
         a, b = (d[axis].values.astype("float64") for d in (one, other))
-        fits = a.shape == b.shape and np.abs(a - b).max() <= 1e-3 * max(np.abs(np.diff(a)).min() if len(a) > 1 else 1.0, 1e-3)
+        fits = a.shape == b.shape and np.abs(a - b).max() <= 1e-3 * max(
+            np.abs(np.diff(a)).min() if len(a) > 1 else 1.0, 1e-3
+        )
         if not fits:
             names = ", ".join(map(str, other.data_vars))
             raise ShapeError(
@@ -229,7 +242,9 @@ def merged(*datasets: xarray.Dataset) -> xarray.Dataset:
     days = [d.assign_coords(time=d["time"].values.astype("datetime64[D]").astype("datetime64[ns]")) for d in datasets]
     common = sorted(set.intersection(*(set(d["time"].values.tolist()) for d in days)))
     if not common:
-        spans = "; ".join(f"{label(d)} from {str(d['time'].values[0])[:10]} to {str(d['time'].values[-1])[:10]}" for d in days)
+        spans = "; ".join(
+            f"{label(d)} from {str(d['time'].values[0])[:10]} to {str(d['time'].values[-1])[:10]}" for d in days
+        )
         raise DataError(f"time: the sets have no day in common ({spans}). Read files of the same days.")
     when = np.array(common, dtype="datetime64[ns]")
     out = xarray.merge(

@@ -45,7 +45,9 @@ def as_list(paths: Any) -> list[Any]:
             folder = Path(text).parent
             found = sorted(folder.glob(Path(text).name))
             if not found:
-                raise FileError(f"No file matches {text}. Files of a day are named like dt_med_allsat_phy_l4_20160515_*.nc.")
+                raise FileError(
+                    f"No file matches {text}. Files of a day are named like dt_med_allsat_phy_l4_20160515_*.nc."
+                )
             return list(found)
         return [Path(text)]
     found = list(paths)

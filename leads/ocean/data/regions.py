@@ -34,7 +34,9 @@ class Box:
 
     def __post_init__(self) -> None:
         if not -90 <= self.south < self.north <= 90:
-            raise SettingsError(f"The box {self.name} needs -90 <= south < north <= 90, got {self.south} and {self.north}.")
+            raise SettingsError(
+                f"The box {self.name} needs -90 <= south < north <= 90, got {self.south} and {self.north}."
+            )
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,9 @@ class Regions:
         if self.window is None and not self.boxes:
             raise SettingsError("Regions need a window, e.g. Regions(window=24), or boxes that are windows themselves.")
         if not 0 < self.sea <= 1 or min(self.frames, self.every, self.probe) < 0 or self.frames == 1 or self.chunks < 1:
-            raise SettingsError(f"Regions need 0 < sea <= 1, frames 0 or >= 2, every and probe >= 0, chunks >= 1; got {self}.")
+            raise SettingsError(
+                f"Regions need 0 < sea <= 1, frames 0 or >= 2, every and probe >= 0, chunks >= 1; got {self}."
+            )
 
 
 @dataclass(frozen=True)
@@ -236,7 +240,9 @@ def groups(dataset: xarray.Dataset, spec: Regions) -> list[Times]:
     """
     dates = dataset["time"].values
     if len(dates) < 2:
-        raise DataError(f"{label(dataset, 'time')} has {len(dates)} frame; trajectories need at least two. Read more files.")
+        raise DataError(
+            f"{label(dataset, 'time')} has {len(dates)} frame; trajectories need at least two. Read more files."
+        )
     steps = np.diff(dates) / np.timedelta64(1, "s")
     step = float(np.median(steps))
     position = np.concatenate([[0], np.cumsum(np.round(steps / step))]).astype(int)

@@ -82,9 +82,13 @@ def regrid_curvilinear(
 
     found = [axis_name(dataset, a, names or {}) for a in ("latitude", "longitude")]
     if None in found or any(dataset[n].ndim != 2 for n in found) or dataset[found[0]].dims != dataset[found[1]].dims:
-        raise DataError(f"{label(dataset)} has no latitude and longitude with two dimensions; its grid is regular, or names= is needed.")
+        raise DataError(
+            f"{label(dataset)} has no latitude and longitude with two dimensions; its grid is regular, or names= is needed."
+        )
     dims = dataset[found[0]].dims
-    own = _points(dataset[found[0]].values.astype("float64").ravel(), dataset[found[1]].values.astype("float64").ravel())
+    own = _points(
+        dataset[found[0]].values.astype("float64").ravel(), dataset[found[1]].values.astype("float64").ravel()
+    )
     lat, lon = np.asarray(latitude, dtype="float64"), np.asarray(longitude, dtype="float64")
     tree = cKDTree(own)
     # A cell's distance to its nearest neighbour, typical of the grid.
@@ -103,9 +107,15 @@ def regrid_curvilinear(
             flat, empty = flat.astype("float64"), np.nan
         flat = np.where(good, flat, empty) if not good.all() else flat
         kept = v.dtype if v.dtype.kind != "f" and flat.dtype.kind != "f" else flat.dtype
-        out[str(name)] = ((*v.dims[:-2], "latitude", "longitude"), flat.reshape(*v.shape[:-2], len(lat), len(lon)).astype(kept), v.attrs)
+        out[str(name)] = (
+            (*v.dims[:-2], "latitude", "longitude"),
+            flat.reshape(*v.shape[:-2], len(lat), len(lon)).astype(kept),
+            v.attrs,
+        )
     if not out:
-        raise ShapeError(f"{label(dataset)} has no variable on {dims}; its variables are {', '.join(map(str, dataset.data_vars))}.")
+        raise ShapeError(
+            f"{label(dataset)} has no variable on {dims}; its variables are {', '.join(map(str, dataset.data_vars))}."
+        )
     import xarray
 
     coords = {str(n): c for n, c in dataset.coords.items() if n not in found and not set(c.dims) & set(dims)}

@@ -88,8 +88,20 @@ class Windows:
         frames: slice | None = None,
     ) -> Windows:
         """Some environments, trajectories or frames, all axes kept; times count on from where they did."""
-        e = slice(None) if environments is None else environments if isinstance(environments, slice) else list(environments)
-        n = slice(None) if trajectories is None else trajectories if isinstance(trajectories, slice) else list(trajectories)
+        e = (
+            slice(None)
+            if environments is None
+            else environments
+            if isinstance(environments, slice)
+            else list(environments)
+        )
+        n = (
+            slice(None)
+            if trajectories is None
+            else trajectories
+            if isinstance(trajectories, slice)
+            else list(trajectories)
+        )
         names = self.names[e] if isinstance(e, slice) else tuple(self.names[i] for i in e)
         return replace(
             self,
@@ -109,7 +121,9 @@ class Windows:
         """
         dates = self.dates()
         if not (dates == dates[:1, :1]).all():
-            raise DataError("These windows do not share their dates, so no date parts them all. Use select(trajectories=...).")
+            raise DataError(
+                "These windows do not share their dates, so no date parts them all. Use select(trajectories=...)."
+            )
         keep = np.ones(dates.shape[2], dtype=bool)
         if start is not None:
             keep &= dates[0, 0] >= np.datetime64(start)
@@ -117,7 +131,9 @@ class Windows:
             keep &= dates[0, 0] < np.datetime64(end)
         inside = np.flatnonzero(keep)
         if not inside.size:
-            raise DataError(f"There is no frame from {start} to {end}; the frames are from {dates.min()} to {dates.max()}.")
+            raise DataError(
+                f"There is no frame from {start} to {end}; the frames are from {dates.min()} to {dates.max()}."
+            )
         return self.select(frames=slice(int(inside[0]), int(inside[-1]) + 1))
 
     def with_states(self, states: Tensor, times: Tensor | None = None, began: np.ndarray | None = None) -> Windows:

@@ -10,7 +10,9 @@ import xarray
 START = np.datetime64("2019-01-01", "ns")
 
 
-def axes(ny: int = 12, nx: int = 16, west: float = 5.125, south: float = 30.125, step: float = 0.25) -> dict[str, np.ndarray]:
+def axes(
+    ny: int = 12, nx: int = 16, west: float = 5.125, south: float = 30.125, step: float = 0.25
+) -> dict[str, np.ndarray]:
     return {"latitude": south + step * np.arange(ny), "longitude": west + step * np.arange(nx)}
 
 
@@ -23,7 +25,9 @@ def height(n: int = 6, land: bool = True, seed: int = 0, **shape: float) -> xarr
     at = axes(**shape)
     y, x = np.meshgrid(np.radians(at["latitude"]), np.radians(at["longitude"]), indexing="ij")
     t = np.arange(n)[:, None, None]
-    field = 0.2 * np.sin(40 * x + 0.1 * t) * np.cos(30 * y) + 0.01 * np.random.default_rng(seed).standard_normal((n, *y.shape))
+    field = 0.2 * np.sin(40 * x + 0.1 * t) * np.cos(30 * y) + 0.01 * np.random.default_rng(seed).standard_normal(
+        (n, *y.shape)
+    )
     packed = np.round(field / 1e-4).astype("int32")
     if land:
         packed[:, :, -len(at["longitude"]) // 3 :] = -2147483647

@@ -18,7 +18,10 @@ SCALE = 1e-3
 def track(n: int = 50, first: float = 24442.0, seed: int = 0) -> xarray.Dataset:
     """The swath layout of the 2021a challenge: 1 Hz of Cryosat-2, heights packed to millimetres."""
     random = np.random.default_rng(seed)
-    millimetres = {k: random.integers(-300, 300, n).astype("int16") for k in ("sla_unfiltered", "sla_filtered", "mdt", "lwe", "dac", "ocean_tide")}
+    millimetres = {
+        k: random.integers(-300, 300, n).astype("int16")
+        for k in ("sla_unfiltered", "sla_filtered", "mdt", "lwe", "dac", "ocean_tide")
+    }
     millimetres["sla_unfiltered"][3] = 32767
     attrs = {"units": "m", "scale_factor": SCALE, "_FillValue": np.int16(32767)}
     return xarray.Dataset(
@@ -52,7 +55,10 @@ def test_height_is_made_of_anomaly_mean_and_long_wavelength_error(tmp_path: Path
 
 
 def test_satellites_are_joined_in_the_order_of_time(tmp_path: Path) -> None:
-    paths = [written(track(20, 24442.0 + 0.0001 * k, k), tmp_path / f"dt_global_{s}_phy_l3_x.nc") for k, s in enumerate(("s3a", "j3"))]
+    paths = [
+        written(track(20, 24442.0 + 0.0001 * k, k), tmp_path / f"dt_global_{s}_phy_l3_x.nc")
+        for k, s in enumerate(("s3a", "j3"))
+    ]
     read = read_along_track(paths, longitude="0..360")
     assert (np.diff(read["time"].values) >= np.timedelta64(0)).all()
     assert read.sizes["time"] == 40

@@ -24,7 +24,11 @@ def test_statistics_are_those_of_training_frames_worked_out_by_hand() -> None:
     x = np.where(w.trajectories.mask.numpy(), w.trajectories.states.double().numpy(), np.nan)
     mean = np.nanmean(x, (4, 5), keepdims=True)
     left = x - mean
-    climatology = np.nanmean(left[:, :, :8], (1, 2), keepdims=True) if bool(w.sea.all()) else np.nan_to_num(left[:, :, :8]).sum((1, 2), keepdims=True) / 8
+    climatology = (
+        np.nanmean(left[:, :, :8], (1, 2), keepdims=True)
+        if bool(w.sea.all())
+        else np.nan_to_num(left[:, :, :8]).sum((1, 2), keepdims=True) / 8
+    )
     scale = np.sqrt(np.nanmean((left[:, :, :8] - climatology) ** 2))
     np.testing.assert_allclose(a.scale.numpy(), [scale], rtol=1e-9)
     got = a.apply(w)
@@ -51,7 +55,9 @@ def test_the_way_back(frame_mean: bool, climatology: str) -> None:
     z = a.apply(w)
     back = a.invert(z.trajectories.states, z.dates(), a.means(w) if frame_mean else None)
     assert bool((torch.isnan(back) == ~w.sea[:, None, None]).all())
-    torch.testing.assert_close(back[w.trajectories.mask].float(), w.trajectories.states[w.trajectories.mask], rtol=0, atol=1e-6)
+    torch.testing.assert_close(
+        back[w.trajectories.mask].float(), w.trajectories.states[w.trajectories.mask], rtol=0, atol=1e-6
+    )
     errors = a.invert_error(torch.ones_like(z.trajectories.states))
     torch.testing.assert_close(errors[w.trajectories.mask], a.scale.expand(int(w.trajectories.mask.sum())))
     assert bool(torch.isnan(errors[~w.sea[:, None, None].expand_as(errors)]).all())
@@ -89,7 +95,9 @@ def test_an_annual_cycle_is_found_and_taken_off() -> None:
     a = Anomalies.fit(data, climatology="annual", scaled=False)
     sea = w.sea[:, 0]
     for k, value in enumerate((0.3, 0.2, -0.1)):
-        torch.testing.assert_close(a.climatology[:, k, 0][sea], torch.full_like(a.climatology[:, k, 0][sea], value), atol=3e-4, rtol=0)
+        torch.testing.assert_close(
+            a.climatology[:, k, 0][sea], torch.full_like(a.climatology[:, k, 0][sea], value), atol=3e-4, rtol=0
+        )
     z = a.apply(data)
     assert float(z.trajectories.states.std()) < 1.1e-3
     back = a.invert(z.trajectories.states, z.dates())
@@ -100,7 +108,7 @@ def test_an_annual_cycle_is_found_and_taken_off() -> None:
 
 def test_what_cannot_be_said() -> None:
     w = windows()
-    with pytest.raises(UnknownNameError, match="No climatology is named 'anual'.*annual"):
+    with pytest.raises(UnknownNameError, match=r"No climatology is named 'anual'.*annual"):
         Anomalies.fit(w, climatology="anual")
     a = Anomalies.fit(w, frame_mean=True)
     z = a.apply(w)

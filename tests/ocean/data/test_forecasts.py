@@ -60,7 +60,9 @@ def test_files_give_back_what_was_written(forecast: Windows, layout: str, suffix
     data = forecast_dataset(forecast, torch.ones_like(forecast.trajectories.states), layout=layout)
     path = write_forecast(data, tmp_path / f"f{suffix}")
     assert write_forecast(data, path) == path  # over what was there
-    opened = xarray.open_dataset(path, engine="h5netcdf") if suffix == ".nc" else xarray.open_zarr(path, consolidated=False)
+    opened = (
+        xarray.open_dataset(path, engine="h5netcdf") if suffix == ".nc" else xarray.open_zarr(path, consolidated=False)
+    )
     with opened as back:
         xarray.testing.assert_allclose(back.load(), data)
         for name in data.data_vars:
@@ -83,7 +85,7 @@ def test_oceanbench_counts_days_from_the_first(forecast: Windows) -> None:
     assert (data["first_day_datetime"].values == dates(8)[[1, 4]]).all()
     np.testing.assert_allclose(data["zos"].values[0, 0][:, :14], truth(height(8, ny=16, nx=24))[1][:, :14], rtol=1e-6)
     slow = forecast.with_states(forecast.trajectories.states, torch.arange(4) * 2 * DAY)
-    with pytest.raises(SettingsError, match="lead times of 1, 2, 3, ... days"):
+    with pytest.raises(SettingsError, match=r"lead times of 1, 2, 3, \.\.\. days"):
         forecast_dataset(slow, layout="oceanbench")
 
 
@@ -91,7 +93,7 @@ def test_what_is_no_map_is_laid_out_by_window(forecast: Windows) -> None:
     began = forecast.began.copy()
     began[1] += np.timedelta64(1, "D")
     other = forecast.with_states(forecast.trajectories.states, began=began)
-    with pytest.raises(DataError, match="different dates.*layout='windows'"):
+    with pytest.raises(DataError, match=r"different dates.*layout='windows'"):
         forecast_dataset(other)
     data = forecast_dataset(other, layout="windows")
     assert data["adt"].shape == tuple(forecast.trajectories.states.squeeze(3).shape)

@@ -95,7 +95,7 @@ def test_windows_of_their_own_are_batched_and_differentiable() -> None:
         one = geostrophic_velocity(h[i], lats[i], lons[i])
         torch.testing.assert_close(both[0][i], one[0], equal_nan=True)
         torch.testing.assert_close(both[1][i], one[1], equal_nan=True)
-    linear = lambda x: geostrophic_velocity(x, lat, lon)[1]  # noqa: E731
+    linear = lambda x: geostrophic_velocity(x, lat, lon)[1]
     _, tangent = jvp(linear, (h[0],), (h[1],))
     torch.testing.assert_close(tangent[:, 1:-1], linear(h[1])[:, 1:-1])
     torch.testing.assert_close(vmap(linear)(h)[1], linear(h[1]), equal_nan=True)

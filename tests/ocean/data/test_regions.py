@@ -59,7 +59,10 @@ def test_seconds_by_default_and_degrees_as_windows() -> None:
     w = cut(field(), Regions(window=2.0, unit="degrees", boxes=(Box("south", 30.0, 32.05, 5.0, 9.1),)))
     assert w.names == ("south 31.00N 6.00E", "south 31.00N 8.00E")
     assert w.trajectories.times.tolist() == [86400.0 * k for k in range(8)]
-    assert cut(field(), Regions(boxes=(Box("a", 30, 32.05, 5, 7.05), Box("b", 31.9, 34, 6.95, 9.1)))).names == ("a", "b")
+    assert cut(field(), Regions(boxes=(Box("a", 30, 32.05, 5, 7.05), Box("b", 31.9, 34, 6.95, 9.1)))).names == (
+        "a",
+        "b",
+    )
 
 
 def test_a_box_across_the_date_line() -> None:
@@ -77,7 +80,13 @@ def years(n: int, first: str = "2018-11-15") -> xarray.Dataset:
     data = field(2, ny=4, nx=6).isel(time=0, drop=True)
     days = dates(n, first)
     level = xarray.DataArray(np.arange(n, dtype="float32"), {"time": days}, ("time",))
-    return (data["adt"].astype("float32") * 0 + level).transpose("time", ...).assign_attrs(units="m").to_dataset(name="adt").chunk({"time": 50})
+    return (
+        (data["adt"].astype("float32") * 0 + level)
+        .transpose("time", ...)
+        .assign_attrs(units="m")
+        .to_dataset(name="adt")
+        .chunk({"time": 50})
+    )
 
 
 def test_seasons_are_environments_or_trajectories() -> None:
@@ -107,7 +116,9 @@ def test_periods_and_overlapping_trajectories() -> None:
 
 def test_gaps_in_time() -> None:
     data = years(20, "2019-01-01").isel(time=[*range(8), *range(10, 20)])
-    with pytest.raises(DataError, match=r"time: 1 gap\(s\), the first from 2019-01-08 to 2019-01-11.*gaps='fill'.*'split'"):
+    with pytest.raises(
+        DataError, match=r"time: 1 gap\(s\), the first from 2019-01-08 to 2019-01-11.*gaps='fill'.*'split'"
+    ):
         cut(data, Regions(window=4))
     filled = cut(data, Regions(window=4, gaps="fill"))
     assert len(filled.trajectories.times) == 20
@@ -115,7 +126,9 @@ def test_gaps_in_time() -> None:
     assert filled.trajectories.states[0, 0, 19, 0, 0, 0] == 19
     parts = cut(data, Regions(window=4, gaps="split", frames=4))
     assert parts.trajectories.states[0, :, 0, 0, 0, 0].tolist() == [0, 4, 10, 14]
-    uneven = years(20).assign_coords(time=np.sort(dates(20) + np.random.default_rng(0).integers(0, 20, 20) * np.timedelta64(1, "h")))
+    uneven = years(20).assign_coords(
+        time=np.sort(dates(20) + np.random.default_rng(0).integers(0, 20, 20) * np.timedelta64(1, "h"))
+    )
     with pytest.raises(DataError, match=r"time: frames are .* days apart.*resample"):
         cut(uneven, Regions(window=4))
 
@@ -177,7 +190,9 @@ def test_a_set_larger_than_what_is_loaded(tmp_path: Path) -> None:
     import dask.array
 
     n, y, x = 60, 128, 256
-    wave = dask.array.random.default_rng(0).standard_normal((n, y, x), chunks=(20, 64, 64), dtype="float32") * np.float32(0.1)
+    wave = dask.array.random.default_rng(0).standard_normal(
+        (n, y, x), chunks=(20, 64, 64), dtype="float32"
+    ) * np.float32(0.1)
     coords = {"time": dates(n), "latitude": ("latitude", 10.0 + 0.125 * np.arange(y), {"units": "degrees_north"}), "longitude": ("longitude", -60.0 + 0.125 * np.arange(x), {"units": "degrees_east"})}  # fmt: skip
     attrs = {"units": "m", "standard_name": "sea_surface_height_above_geoid"}
     path = tmp_path / "big.zarr"
@@ -202,5 +217,8 @@ def test_a_set_larger_than_what_is_loaded(tmp_path: Path) -> None:
 @pytest.mark.skipif(not have_public_files(), reason=f"needs real data: {INSTALL}")
 def test_the_mediterranean_has_25_windows() -> None:
     data = read_gridded(public_file("mediterranean"))
-    counts = {(n, s): len(cut(data.isel(time=slice(0, 2)), Regions(window=n, packed=True, sea=s))) for n, s in ((16, 0.8), (16, 1.0), (24, 0.8), (24, 1.0), (32, 0.8), (32, 1.0))}
+    counts = {
+        (n, s): len(cut(data.isel(time=slice(0, 2)), Regions(window=n, packed=True, sea=s)))
+        for n, s in ((16, 0.8), (16, 1.0), (24, 0.8), (24, 1.0), (32, 0.8), (32, 1.0))
+    }
     assert counts == {(16, 0.8): 57, (16, 1.0): 32, (24, 0.8): 25, (24, 1.0): 10, (32, 0.8): 12, (32, 1.0): 3}
