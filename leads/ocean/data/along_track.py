@@ -9,8 +9,9 @@ import numpy as np
 
 from leads.errors import DataError, SettingsError, ShapeError, UnknownNameError
 from leads.ocean.data.axes import CONVENTIONS, axis_name, wrapped
+from leads.ocean.data.dates import check_calendar
 from leads.ocean.data.gridded import unpacked
-from leads.ocean.data.opening import FILES, as_list, check_calendar, find_name, label, loaded, opened
+from leads.ocean.data.opening import FILES, as_list, find_name, label, loaded, opened
 from leads.ocean.data.quantities import QUANTITIES, TRACK, to_si
 from leads.registry import nearest
 

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from leads.errors import DataError, SettingsError, ShapeError
-from leads.ocean.data.opening import cf, check_calendar, find_name, label, loaded
+from leads.errors import DataError, SettingsError
+from leads.ocean.data.dates import TIMES, dated
+from leads.ocean.data.opening import cf, find_name, label, loaded
 from leads.ocean.data.quantities import DEGREES
 from leads.registry import nearest
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 #: Names of axes in files without attributes (lower case), after CF's ``standard_name`` and ``axis``.
 NAMES = {
-    "time": ("time", "time_counter", "valid_time", "t"),
+    "time": TIMES,
     "depth": ("depth", "deptht", "lev", "level", "z"),
     "latitude": ("latitude", "lat", "nav_lat", "y"),
     "longitude": ("longitude", "lon", "long", "nav_lon", "x"),
@@ -58,7 +59,7 @@ def with_axes(dataset: xarray.Dataset, names: Mapping[str, str], times: Any = No
     depth = axis_name(dataset, "depth", names)
     if depth is not None and dataset[depth].ndim <= 1:
         dataset = _renamed(dataset, depth, "depth")
-    return _dated(dataset, axis_name(dataset, "time", names), times)
+    return dated(dataset, axis_name(dataset, "time", names), times)
 
 
 def axis_name(dataset: xarray.Dataset, axis: str, names: Mapping[str, str]) -> str | None:
@@ -131,50 +132,6 @@ def _without_time(dataset: xarray.Dataset) -> xarray.Dataset:
         )
         if coordinate and variable.ndim > 1 and variable.dims[0] in NAMES["time"]:
             dataset = dataset.assign({name: dataset[name].isel({variable.dims[0]: 0}, drop=True)})
-    return dataset
-
-
-def _dated(dataset: xarray.Dataset, name: str | None, times: Any) -> xarray.Dataset:
-    import xarray
-
-    dim = name if name is not None and name in dataset.dims else None
-    if name is None:
-        dim = next((str(d) for d in dataset.dims if str(d).lower() in NAMES["time"]), None)
-    if times is not None:
-        dates = np.atleast_1d(np.array(times, dtype="datetime64[ns]"))
-        dataset = dataset.drop_vars(name) if name is not None else dataset
-        dataset = dataset.rename({dim: "time"}) if dim and dim != "time" else dataset
-        if "time" not in dataset.dims:
-            dataset = dataset.expand_dims("time")
-        if len(dates) != dataset.sizes["time"]:
-            raise ShapeError(f"times holds {len(dates)} dates, {label(dataset)} has {dataset.sizes['time']} frames.")
-        return dataset.assign_coords(time=("time", dates))
-    if name is None:
-        said = dataset.attrs.get("time_coverage_start")
-        mend = f" Its attribute time_coverage_start says {said}: pass times={str(said)[:10]!r}." if said else ""
-        raise DataError(
-            f"{label(dataset)} has no coordinate time that says when its frames are.{mend or ' Pass times= with their dates.'}"
-        )
-    if name != "time":
-        dataset = dataset.rename({name: "time"})
-    check_calendar(dataset, "time")
-    if dataset["time"].dtype.kind != "M":
-        unit = dataset["time"].attrs.get("units")
-        if not isinstance(unit, str) or " since " not in unit:
-            raise DataError(
-                f"{label(dataset, 'time')} has the units {unit!r}; 'days since 1950-01-01' or the like is needed. Set "
-                "dataset['time'].attrs['units'], or pass times= with the dates."
-            )
-        try:
-            dataset = xarray.decode_cf(dataset, mask_and_scale=True, decode_coords=False, decode_timedelta=False, drop_variables=[n for n in dataset.variables if n != "time"]).pipe(lambda t: dataset.assign_coords(time=t["time"]))  # fmt: skip
-        except Exception as error:
-            raise DataError(
-                f"{label(dataset, 'time')} cannot be read as dates ({error}). Pass times= with the dates."
-            ) from error
-    if "time" not in dataset.dims:
-        dataset = dataset.expand_dims("time")
-    if bool(np.isnat(dataset["time"].values).any()):
-        raise DataError(f"{label(dataset, 'time')} misses a date (NaT). Leave that frame out, or pass times=.")
     return dataset
 
 

@@ -11,8 +11,10 @@ import torch
 from leads.environments import Channel, Grid, Parameter
 from leads.errors import DataError, FileError, UnknownNameError
 from leads.ocean.data.opening import FILES, label
+from leads.ocean.data.periods import Times, groups, step_of
+from leads.ocean.data.placing import Place, places
 from leads.ocean.data.quantities import QUANTITIES
-from leads.ocean.data.regions import Place, Regions, Times, describe, groups, places, step_of
+from leads.ocean.data.regions import Regions, describe
 from leads.ocean.data.windows import PARAMETERS, SECONDS, Windows, parameters_of
 from leads.registry import nearest
 from leads.trajectories import Trajectories
@@ -60,11 +62,12 @@ def cut_to_zarr(dataset: xarray.Dataset, spec: Regions, path: str | Path) -> Pat
     if path.suffix != ".zarr" or path.exists():
         raise FileError(f"{path} must end with .zarr and not exist yet. Choose another name, or remove what is there.")
     plan = _Plan(dataset, spec)
-    e, names = len(plan.rows), []
+    e = len(plan.rows)
+    names: list[str] = []
     try:
         for begin in range(0, e, spec.chunks):
             part = plan.load(range(begin, min(begin + spec.chunks, e)), whole=e)
-            names += part.names
+            names.extend(part.names)
             labelled = to_xarray(part.trajectories).assign_coords(
                 window_latitude=(("environment", "y"), part.latitude.numpy()),
                 window_longitude=(("environment", "x"), part.longitude.numpy()),
@@ -103,7 +106,7 @@ class _Plan:
                 )
         self.dataset, self.spec = dataset, spec
         self.ever = _ever_observed(dataset, self.quantities, spec.probe)
-        self.places = places(dataset, spec, self.ever.all(0))
+        self.places = places(dataset, spec, np.all(self.ever, axis=0))
         self.times = groups(dataset, spec)
         self.frames = min(t.frames.shape[1] for t in self.times)
         self.trajectories = max(len(t.frames) for t in self.times)
@@ -148,7 +151,8 @@ class _Plan:
             np.stack([self.dataset["latitude"].values.astype("float64")[p.rows] for p, _ in rows])
         )
         longitude = torch.from_numpy(np.stack([p.longitude for p, _ in rows]))
-        parameters, specs = parameters_of(latitude, longitude), PARAMETERS
+        parameters = parameters_of(latitude, longitude)
+        specs: tuple[Parameter, ...] = PARAMETERS
         if self.spec.seasons and self.spec.apart:
             specs = (*specs, DAY_OF_YEAR)
             parameters = torch.cat([parameters, torch.tensor([[_day_of_year(t, self.step)] for _, t in rows])], 1)

@@ -71,7 +71,7 @@ def read_gridded(
     for item in items:
         raw = opened(item, chunks)
         part = with_axes(raw, names or {}, times)
-        found = _quantities(part, quantities if not parts else list(parts[0].data_vars), names or {})
+        found = _quantities(part, quantities if not parts else [str(n) for n in parts[0].data_vars], names or {})
         part = _decoded(part, found, units or {}, depth, check)
         parts.append(normalised(part, longitude))
     return parts[0] if len(parts) == 1 else _joined(parts)
@@ -95,9 +95,9 @@ def _quantities(dataset: xarray.Dataset, wanted: Iterable[str] | None, names: Ma
                 f"names {', '.join(known[name].names)}. It has {', '.join(have) or 'none'}. Pass names={{{name!r}: {(have or ['NAME'])[0]!r}}}."
             )
     if not found:
-        have = ", ".join(str(v) for v in dataset.data_vars)
+        there = ", ".join(str(v) for v in dataset.data_vars)
         raise UnknownNameError(
-            f"{label(dataset)} has no quantity that leads knows ({', '.join(known)}); its variables are {have}. Pass names=."
+            f"{label(dataset)} has no quantity that leads knows ({', '.join(known)}); its variables are {there}. Pass names=."
         )
     return found
 

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 #: What a dataset remembers of the files that it came from.
 FILES = "source_files"
 Paths = "str | Path | xarray.Dataset | Iterable[str | Path | xarray.Dataset]"
-#: Calendars that agree with each other after 1582.
-GREGORIAN = ("standard", "gregorian", "proleptic_gregorian", "none")
 
 
 def label(dataset: xarray.Dataset, variable: str = "") -> str:
@@ -154,14 +152,3 @@ def find_name(
         if found:
             return found[0]
     return next((lower[n] for n in plain if n in lower), None)
-
-
-def check_calendar(dataset: xarray.Dataset, time: str) -> None:
-    """Raise :class:`DataError` for a calendar whose dates are not those of the Gregorian one."""
-    attrs = dataset[time].attrs
-    calendar = str(attrs.get("calendar", dataset[time].encoding.get("calendar", "standard"))).lower()
-    if calendar not in GREGORIAN or dataset[time].dtype.kind == "O":
-        raise DataError(
-            f"{label(dataset, time)} is in the calendar {calendar!r}, and altimetry and temperature are in the Gregorian one; their "
-            "dates cannot be mixed. Convert it first, dataset.convert_calendar('standard', align_on='date') (needs cftime)."
-        )

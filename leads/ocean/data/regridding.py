@@ -95,14 +95,14 @@ def regrid_curvilinear(
     scale = float(np.median(tree.query(own[:: max(1, len(own) // 2000)], k=2)[0][:, 1]))
     target = _points(*(a.ravel() for a in np.meshgrid(lat, lon, indexing="ij")))
     distance, index = tree.query(target)
-    good = distance <= within * max(scale, 1e-12) + 0.0
+    good = distance <= within * max(scale, 1e-12)
     out: dict[str, Any] = {}
     for name, v in dataset.data_vars.items():
         if name in found or v.dims[-2:] != dims:
             continue
         fill = [v.attrs[k] for k in ("_FillValue", "missing_value") if k in v.attrs]
         flat = v.values.reshape(*v.shape[:-2], -1)[..., index]
-        empty = np.nan if v.dtype.kind == "f" else (np.atleast_1d(fill[0])[0] if fill else None)
+        empty: Any = np.nan if v.dtype.kind == "f" else (np.atleast_1d(fill[0])[0] if fill else None)
         if empty is None and not good.all():
             flat, empty = flat.astype("float64"), np.nan
         flat = np.where(good, flat, empty) if not good.all() else flat
