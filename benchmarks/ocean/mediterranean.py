@@ -42,8 +42,13 @@ from leads.trajectories.samples import samples
 ROOT = Path(__file__).resolve().parents[2]
 LEADS = (1, 3, 5, 10, 20)
 TRAIN, VALID, WINDOW, SEA = 60, 15, 24, 0.8
-#: Methods that adapt by gradient, with the steps that they take.
-ADAPT: dict[str, dict[str, Any]] = {"leads": {"steps": 60}, "one_per_environment": {"steps": 60}}
+#: How new windows are adapted to: methods with large contexts by gradient.
+ADAPT: dict[str, dict[str, Any]] = {
+    "leads": {"steps": 60},
+    "one_per_environment": {"steps": 60},
+    "coda": {"iterations": 8},
+    "geps": {"iterations": 8},
+}
 SETTINGS: dict[str, dict[str, Any]] = {"coda": {"dim": 4, "spread": 0.1}, "geps": {"dim": 4, "loss": "mse"}}
 CAVEAT = (
     "The maps are optimal interpolations over weeks, also from later observations: skill leaks from them. These numbers prove the path "
@@ -250,7 +255,7 @@ def table(found: dict[str, Any]) -> str:
 def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--methods", nargs="*", default=["erm", "one_per_environment", "leads", "coda", "geps"])
-    parser.add_argument("--steps", type=int, default=100)
+    parser.add_argument("--steps", type=int, default=150)
     parser.add_argument("--width", type=int, default=12)
     parser.add_argument("--history", type=int, default=2, help="days that the networks see")
     parser.add_argument("--fold", type=int, default=2, help="windows with this remainder by 5 are never seen")

