@@ -18,11 +18,6 @@ from leads.registry import nearest
 if TYPE_CHECKING:
     import xarray
 
-#: Standard names under which corrections and heights come.
-_STANDARD: dict[str, tuple[str, ...]] = {
-    "sla_unfiltered": ("sea_surface_height_above_sea_level", "sea_surface_height_above_mean_sea_level"),
-    "mdt": ("sea_surface_height_above_geoid",),
-}
 _PLACE = ("time", "latitude", "longitude")
 
 
@@ -127,7 +122,7 @@ def _one(
     for quantity in TRACK:
         name = find_name(raw, quantity, names, (), (quantity,))
         if name is None and quantity == height:
-            name = find_name(raw, quantity, names, _STANDARD.get(quantity, ()), ())
+            name = find_name(raw, quantity, names, QUANTITIES["sla"].standard_names, ())
         if name is None:
             continue
         what = label(raw, name)

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 #: What a dataset remembers of the files that it came from.
 FILES = "source_files"
-Paths = "str | Path | xarray.Dataset | Iterable[str | Path | xarray.Dataset]"
 
 
 def label(dataset: xarray.Dataset, variable: str = "") -> str:

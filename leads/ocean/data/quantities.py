@@ -46,7 +46,6 @@ QUANTITIES: dict[str, Quantity] = {
     for q in (
         Quantity("adt", "m", ("sea_surface_height_above_geoid",), ("adt", "zos", "ssh", "sossheig"), -5, 5, 5e-4, "absolute dynamic topography"),
         Quantity("sla", "m", ("sea_surface_height_above_sea_level", "sea_surface_height_above_mean_sea_level"), ("sla",), -5, 5, 5e-4, "sea level anomaly"),
-        Quantity("mdt", "m", ("sea_surface_height_above_geoid_mean",), ("mdt",), -5, 5, 5e-4, "mean dynamic topography"),
         _velocity("ugos", "east"),
         _velocity("vgos", "north"),
         _velocity("ugosa", "east", anomaly=True),

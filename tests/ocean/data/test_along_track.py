@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray
-from files import height, written
+from ocean_files import height, written
 
 from leads.errors import DataError, FileError, ShapeError, UnknownNameError
 from leads.ocean.data import read_along_track

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from files import dates, height
+from ocean_files import dates, height
 
 from leads.errors import DataError, ShapeError, UnknownNameError
 from leads.ocean.data import Anomalies, Regions, Windows, cut, read_gridded

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import cf_xarray  # noqa: F401
 import numpy as np
 import pytest
 import torch
 import xarray
-from files import dates, height, truth
+from ocean_files import dates, height, truth
 
 from leads.errors import DataError, FileError, SettingsError, ShapeError
 from leads.ocean.data import Regions, Windows, cut, forecast_dataset, read_gridded, write_forecast

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from files import height
+from ocean_files import height
 from torch.func import jvp, vmap
 
 from leads.errors import DataError, SettingsError, ShapeError

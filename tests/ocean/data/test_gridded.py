@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray
-from files import axes, dates, height, truth, written
+from ocean_files import axes, dates, height, truth, written
 
 from leads.errors import DataError, FileError, SettingsError, ShapeError, UnknownNameError
 from leads.ocean.data import have_public_files, merged, public_file, read_gridded, regrid, regrid_curvilinear

@@ -1,11 +1,18 @@
-"""Small files in the layouts of the products, written with the packing that the products have."""
+"""Small files in the layouts of the products, written with the packing that the products have.
+
+A test module that imports this is skipped where the extra for ocean data is not installed.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import numpy as np
+import pytest
 import xarray
+
+for _name in ("cf_xarray", "dask"):
+    pytest.importorskip(_name, reason="needs leads-dynamics[ocean]")
 
 START = np.datetime64("2019-01-01", "ns")
 
