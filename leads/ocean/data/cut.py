@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,11 +48,22 @@ def cut(dataset: xarray.Dataset, spec: Regions) -> Windows:
     return plan.load(range(len(plan.rows)))
 
 
-def cut_to_zarr(dataset: xarray.Dataset, spec: Regions, path: str | Path) -> Path:
+def cut_to_zarr(
+    dataset: xarray.Dataset,
+    spec: Regions,
+    path: str | Path,
+    transform: Callable[[Windows], Windows] | None = None,
+) -> Path:
     """The same, written to a Zarr store ``spec.chunks`` windows at a time, so that memory is bounded by these.
 
     The store has the layout of :func:`leads.trajectories.save`: :func:`leads.trajectories.load` and
     :func:`leads.adapt_many` read it, the latter a chunk at a time. A store that was not finished is marked so and refused.
+
+    Args:
+        dataset, spec: as for :func:`cut`.
+        path: of the store, ``.zarr``; nothing is there yet.
+        transform: what is done to each part before it is written, e.g. ``lambda w: fitted.of(w).apply(w)`` for anomalies
+            with the scale of ``fitted`` (:class:`leads.ocean.data.Anomalies`): models start from frames without NaN.
 
     Raises:
         FileError: something is at ``path`` already, or it cannot be written. Else as :func:`cut`.
@@ -67,6 +79,7 @@ def cut_to_zarr(dataset: xarray.Dataset, spec: Regions, path: str | Path) -> Pat
     try:
         for begin in range(0, e, spec.chunks):
             part = plan.load(range(begin, min(begin + spec.chunks, e)), whole=e)
+            part = part if transform is None else transform(part)
             names.extend(part.names)
             labelled = to_xarray(part.trajectories).assign_coords(
                 window_latitude=(("environment", "y"), part.latitude.numpy()),

@@ -11,8 +11,19 @@ import torch
 import xarray
 from ocean_files import dates, height, truth
 
+import leads
 from leads.errors import DataError, FileError, SettingsError, UnknownNameError
-from leads.ocean.data import Box, Regions, coriolis, cut, cut_to_zarr, have_public_files, public_file, read_gridded
+from leads.ocean.data import (
+    Anomalies,
+    Box,
+    Regions,
+    coriolis,
+    cut,
+    cut_to_zarr,
+    have_public_files,
+    public_file,
+    read_gridded,
+)
 from leads.ocean.data.public import INSTALL
 from leads.trajectories import load
 
@@ -183,6 +194,21 @@ def test_a_store_holds_what_memory_would(tmp_path: Path) -> None:
     np.testing.assert_allclose(stored["window_latitude"].values, w.latitude.numpy())
     assert stored.attrs["names"] == list(w.names)
     assert stored["adt"].chunks[0][0] == 4
+
+
+def test_a_store_of_anomalies_is_adapted_to_chunk_by_chunk(tmp_path: Path) -> None:
+    spec = Regions(window=8, stride=4, sea=0.5, chunks=4, time_unit="day")
+    w = cut(field(), spec)
+    fitted = Anomalies.fit(w, climatology="none")
+    path = cut_to_zarr(field(), spec, tmp_path / "a.zarr", lambda part: fitted.of(part).apply(part))
+    back = load(path)
+    want = fitted.apply(w).trajectories
+    torch.testing.assert_close(back.states, want.states)
+    assert torch.equal(back.mask, want.mask)
+    model = leads.build("coda", want, "open_conv", {"width": 2, "depth": 2}, method="map", dim=1)
+    many = leads.adapt_many(model, path, tmp_path / "contexts.zarr", iterations=1, cluster=None)
+    alone = leads.adapt(model, want, iterations=1)
+    torch.testing.assert_close(many.adapted([3]).contexts["code"], alone.contexts["code"][3:4], rtol=1e-3, atol=1e-5)
 
 
 def test_a_set_larger_than_what_is_loaded(tmp_path: Path) -> None:
