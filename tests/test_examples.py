@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 import stand_ins
 
+from leads.ocean.data.public import INSTALL, have_public_files
+
 FOLDER = Path(__file__).resolve().parent.parent / "examples"
 
 
@@ -21,6 +23,10 @@ def test_example(path: Path) -> None:
         if importlib.util.find_spec("learn2learn") is None:
             pytest.skip(stand_ins.REASON)
         command.insert(1, stand_ins.__file__)
+    if "leads.ocean" in path.read_text():
+        pytest.importorskip("cf_xarray", reason="needs leads-dynamics[ocean]")
+    if "public_file(" in path.read_text() and not have_public_files():
+        pytest.skip(f"needs real data: {INSTALL}")
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "mse" in done.stdout
