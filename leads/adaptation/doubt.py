@@ -5,7 +5,7 @@ The first solve of an environment is doubted where
 - **its fit is poor**: the residuals keep more than ``POOR`` of the variance of what was observed about its mean in time
   (and, where the noise is known, are more than ``MISFIT`` times as large as it). A poor minimum looks like this, and so
   does noise as large as a fifth of the signal: whoever knows the noise says so, and is spared the restart;
-- **a direction is open**: the observations leave a standard deviation of more than ``OPEN`` times that of the seen
+- **a direction is open**: fewer than ``PER_UNKNOWN`` values were observed for each unknown, and they leave a standard deviation of more than ``OPEN`` times that of the seen
   environments in some direction of the context. Where the noise is estimated, its upper 95 % confidence bound counts, so
   that a fit with no more observations than unknowns, whose residuals are nothing, is not taken for an exact one.
 
@@ -33,6 +33,9 @@ FEW = 1000
 MISFIT = 2.0
 #: Standard deviation of a context, in units of the seen environments', from which a direction counts as open.
 OPEN = 0.25
+#: Observed values for each unknown (of the context and of first states that are estimated) from which on no direction
+#: counts as open: what then is wide, is wide by the model's own error.
+PER_UNKNOWN = 10
 #: Ratio of variances of the seen contexts below which they count as lying in a plane.
 FLAT = 1e-8
 #: Starts of an environment that is solved again.
@@ -67,17 +70,18 @@ def poor_fits(unexplained: Tensor, misfit: Tensor | None, support: Trajectories)
     return poor if misfit is None else poor & (misfit > MISFIT)
 
 
-def open_directions(precision: Tensor, noise_bound: Tensor, seen: Tensor) -> Tensor:
+def open_directions(precision: Tensor, noise_bound: Tensor, seen: Tensor, count: Tensor, unknowns: Tensor) -> Tensor:
     """Environments that the observations leave open in a direction, ``(E,)``.
 
     Args:
         precision: of the contexts by the observations alone, ``(E, d, d)``.
         noise_bound: upper bound of the noise's variance over its estimate, ``(E,)``.
         seen: covariance of the seen contexts, ``(d, d)``.
+        count, unknowns: observed values and unknowns of each environment, ``(E,)``.
     """
     root = torch.linalg.cholesky(seen.to(precision))
     known = torch.linalg.eigvalsh(root.mT @ precision.nan_to_num() @ root)[:, 0]
-    return known < noise_bound / OPEN**2
+    return (known < noise_bound / OPEN**2) & (count < PER_UNKNOWN * unknowns)
 
 
 def noise_bound(freedom: Tensor) -> Tensor:

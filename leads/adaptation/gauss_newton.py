@@ -159,8 +159,8 @@ class _Solver:
             each = loss.unflatten(0, (-1, self.problem.copies)).tolist()
             notes["starts"] = [[v if math.isfinite(v) else None for v in row] for row in each]
         initial = None if point.initial is None else point.initial[best].unflatten(2, self.problem.state_shape)
-        curves = [[row[i] for i in best.tolist()] for row in losses]
-        return Fit(point.contexts[best], None, loss[best], converged[best], len(losses) - 1, curves, initial, notes)
+        rows = [[row[i] for i in best.tolist()] for row in losses]
+        return Fit(point.contexts[best], None, loss[best], converged[best], len(losses) - 1, rows, initial, notes)
 
     def _best(self, u: Tensor, variance: Tensor) -> Tensor:
         """The row of each environment that is least by one variance of the noise for all its starts."""

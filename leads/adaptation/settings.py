@@ -60,8 +60,9 @@ class AdaptSettings:
         starts: number of starting contexts of each environment: the usual one, the seen contexts with the least loss, and
             draws (from the Gaussian of seen contexts, or within ``bounds``). All are fitted in one batch and the best is
             kept. Gauss-Newton solvers only. ``None``: one, and in Levenberg-Marquardt, where the fit is poor (of at most 1,000 observed values it leaves more than 2 % of
-            the variance, and the known noise does not explain that) or the observations leave a direction of
-            the context open (by more than a quarter of the seen environments' spread), a second solve from four starts
+            the variance, and the known noise does not explain that) or fewer than ten observed
+            values for each unknown leave a direction of the context open (by more than a quarter of the seen
+            environments' spread), a second solve from four starts
             with ``prior="seen"``; the rule is that of :mod:`leads.adaptation.doubt`. It needs a table of seen contexts,
             or ``bounds`` for the starts. ``Adapted.info["restarted"]`` says where and why. ``starts=1, prior=0.0`` is
             plain least squares from one start, always.

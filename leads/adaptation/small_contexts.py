@@ -78,7 +78,8 @@ def _doubts(
     if seen is None or objective.prior is not None:
         return poor, torch.zeros_like(fit.converged)
     bound = torch.ones_like(fit.loss) if objective.known else noise_bound(objective.surplus)
-    return poor, open_directions(observed_precision(objective, minimum), bound, seen)
+    count, unknowns = objective.count, objective.count - objective.surplus
+    return poor, open_directions(observed_precision(objective, minimum), bound, seen, count, unknowns)
 
 
 def _of_rows(model: DecomposedDynamics, index: Tensor) -> DecomposedDynamics:

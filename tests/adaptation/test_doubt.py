@@ -41,10 +41,13 @@ def test_open_directions_by_hand() -> None:
         torch.tensor([[0.9, 0.9], [1.1, 0.9], [0.9, 1.1]], dtype=torch.float64) * OPEN * torch.tensor([2.0, 0.1])
     )
     precision = torch.diag_embed(1 / deviations.square())
-    assert open_directions(precision, torch.ones(3), seen).tolist() == [False, True, True]
-    assert open_directions(precision, torch.tensor([1.5, 1.0, math.inf]), seen).tolist() == [True, True, True]
+    few = torch.full((3,), 19.0), torch.full((3,), 2.0)
+    assert open_directions(precision, torch.ones(3), seen, *few).tolist() == [False, True, True]
+    assert open_directions(precision, torch.tensor([1.5, 1.0, math.inf]), seen, *few).tolist() == [True, True, True]
+    count = torch.tensor([19.0, 20.0, 19.0])  # two unknowns and ten values for each: the second is not in doubt
+    assert open_directions(precision, torch.ones(3), seen, count, few[1]).tolist() == [False, False, True]
     blind = torch.tensor([[[1e9, 0.0], [0.0, 0.0]]], dtype=torch.float64)
-    assert open_directions(blind, torch.ones(1), seen).tolist() == [True]
+    assert open_directions(blind, torch.ones(1), seen, few[0][:1], few[1][:1]).tolist() == [True]
 
 
 def test_poor_fits_by_hand() -> None:

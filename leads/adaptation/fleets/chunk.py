@@ -154,7 +154,8 @@ def _doubted(
         if not settings.prior:
             surplus = count - found.contexts.shape[1]
             weight = surplus.clamp_min(1) / fit.loss.clamp_min(1e-300)
-            doubted |= open_directions(found.normal.hessian * weight[:, None, None], noise_bound(surplus), seen)
+            precision = found.normal.hessian * weight[:, None, None]
+            doubted |= open_directions(precision, noise_bound(surplus), seen, count, count - surplus)
     return (doubted & (fit.failure == 0)).nonzero()[:, 0]
 
 
