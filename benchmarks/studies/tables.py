@@ -89,11 +89,13 @@ def table(path: Path) -> str:
     ]
     dates = sorted({r["date"][:10] for r in rows})
     steps = sorted({r["steps"] for r in rows}, key=int)
+    study = path.stem.rsplit("_", 1)[0]
+    called = "" if study == first["family"] else f" ({study.replace('_', ' ')})"
     head = (
-        f"### {first['family']}, split {first['split']}, {first['fidelity']} data, size {first['size']}\n\n"
+        f"### {first['family']}{called}, split {first['split']}, {first['fidelity']} data, size {first['size']}\n\n"
         f"{' or '.join(steps)} steps; {first['device']}; {' to '.join(dict.fromkeys((dates[0], dates[-1])))}; leads "
         f"{first['leads']} at {', '.join(sorted({r['commit'][:8] for r in rows}))}. Command: "
-        f"`OMP_NUM_THREADS=1 python benchmarks/studies/run.py {path.stem.rsplit('_', 1)[0]} --size {first['size']}`.\n\n"
+        f"`OMP_NUM_THREADS=1 python benchmarks/studies/run.py {study} --size {first['size']}`.\n\n"
     )
     return head + Table(columns, lines).markdown()
 
