@@ -35,7 +35,12 @@ class DecomposedDynamics(nn.Module):
             oldest first (see :func:`leads.integrators.integrate_history`). The adapter's network is then one of
             ``history * C`` channels, of whose output the last C count.
         recipe: how :func:`leads.algorithms.build` made the model; written to files.
+
+    Attributes:
+        gaps: whether forecasts may start from frames with missing values (NaN).
     """
+
+    gaps: bool = False
 
     def __init__(
         self,
