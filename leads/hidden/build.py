@@ -11,11 +11,14 @@ import torch
 from leads.algorithms import from_recipe as plain_from_recipe
 from leads.dynamics import DecomposedDynamics
 from leads.errors import DataError, SettingsError
-from leads.hidden.dynamics import HiddenStateDynamics, check_frames
+from leads.hidden.dynamics import HiddenStateDynamics, check_frames, read_contexts
 from leads.hidden.encoder import StateEncoder
 from leads.observation import from_description
 from leads.trajectories import Trajectories
 from leads.trajectories.trajectories import require_trajectories
+
+#: Numbers of a context up to which an encoder reads it by default.
+MOST_CONTEXTS = 64
 
 
 def build_hidden(
@@ -28,6 +31,7 @@ def build_hidden(
     encoder: str = "resnet",
     encoder_settings: Mapping[str, Any] | None = None,
     scale: float | Sequence[float] = 1.0,
+    conditioned: bool | None = None,
     method: str = "rk4",
     substeps: int = 1,
     seed: int = 0,
@@ -43,6 +47,7 @@ def build_hidden(
         frames: how many observations the encoder reads.
         encoder, encoder_settings: a registered backbone as its network, and the arguments of that.
         scale: size of the state's channels in their units, one for all or one each; the encoder's output is of this size.
+        conditioned: whether the encoder sees the contexts; by default where they are of 1 to 64 numbers.
 
     Raises:
         DataError: observations without an operator, or frames that are not equally far apart.
@@ -79,6 +84,7 @@ def build_hidden(
         "encoder_settings": dict(encoder_settings or {}),
         "scale": scale if isinstance(scale, int | float) else list(scale),
         "masks": observed.mask is not None,
+        "conditioned": conditioned,
     }
     named = {k: plain[k] for k in ("algorithm", "family", "environments", "backbone", "seed")}
     recipe = {**named, "state_shape": observed.state_shape, "history": frames, "dynamics": plain, "hidden": hidden}
@@ -99,10 +105,21 @@ def from_recipe(recipe: dict[str, Any]) -> DecomposedDynamics:
     hidden = recipe["hidden"]
     dynamics = plain_from_recipe(recipe["dynamics"])
     operator = from_description(hidden["operator"])
+    start = dynamics.adapter.init_context()
+    origin = torch.cat([torch.zeros(0), *(start[name].detach().flatten() for name in read_contexts(dynamics.adapter))])
+    conditioned = hidden["conditioned"]
+    if conditioned is None:
+        conditioned = len(origin) <= MOST_CONTEXTS
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe["seed"] + 1)
         encoder = StateEncoder(
-            operator, hidden["frames"], hidden["encoder"], hidden["encoder_settings"], hidden["scale"], hidden["masks"]
+            operator,
+            hidden["frames"],
+            hidden["encoder"],
+            hidden["encoder_settings"],
+            hidden["scale"],
+            hidden["masks"],
+            origin if conditioned else None,
         )
     return HiddenStateDynamics(
         dynamics.adapter,

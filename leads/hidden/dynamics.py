@@ -67,6 +67,7 @@ class HiddenStateDynamics(DecomposedDynamics):
                 "source that needs no states (a table, an inner loop), or make it for the observed shape."
             )
         super().__init__(adapter, source, method, substeps, loss, encoder.frames, recipe)
+        self.read_contexts = read_contexts(adapter) if len(encoder.origin) else ()
         if not spacing > 0:
             raise SettingsError(f"The distance of the frames that the encoder reads must be positive, got {spacing}.")
         self.encoder, self.operator, self.spacing = encoder, operator, float(spacing)
@@ -76,13 +77,14 @@ class HiddenStateDynamics(DecomposedDynamics):
         """The dynamics of the full state, which share the weights: their rollouts start from states."""
         return DecomposedDynamics(self.adapter, self.source, self.method, self.substeps, self.loss)
 
-    def state(self, past: Tensor, t0: Tensor) -> Tensor:
+    def state(self, past: Tensor, t0: Tensor, contexts: Context) -> Tensor:
         """The full state at ``t0`` from the last observations.
 
         Args:
             past: ``(E, N, k, C', *X')``, oldest first (without the axis k where the encoder reads one), NaN where nothing
                 was observed.
             t0: time of the last one, ``()`` or with axes that broadcast against ``(E, N)``.
+            contexts: stacked along E.
 
         Returns:
             Shape ``(E, N, C, *X)``.
@@ -96,12 +98,14 @@ class HiddenStateDynamics(DecomposedDynamics):
                 f"{tuple(past.shape)}. Take Trajectories.first({self.history})."
             )
         back = torch.arange(1 - self.history, 1, device=past.device) * self.spacing
-        state: Tensor = self.encoder(past, t0.to(past.device)[..., None] + back, self.operator)
+        codes = [contexts[name].flatten(1) for name in self.read_contexts]
+        code = torch.cat(codes, 1) if codes else past.new_zeros(len(past), 0)
+        state: Tensor = self.encoder(past, t0.to(past.device)[..., None] + back, self.operator, code)
         return state
 
     def states(self, past: Tensor, t: Tensor, contexts: Context) -> Tensor:
         """Forecast of the full state, ``(E, N, T, C, *X)``; arguments as for :meth:`rollout`."""
-        return self.full.rollout(self.state(past, t[0]), t, contexts)
+        return self.full.rollout(self.state(past, t[0], contexts), t, contexts)
 
     def rollout(self, x0: Tensor, t: Tensor, contexts: Context) -> Tensor:
         """Forecast of the observations.
@@ -116,14 +120,15 @@ class HiddenStateDynamics(DecomposedDynamics):
         """
         return self.operator(self.states(x0, t, contexts), t.movedim(0, -1).to(x0.device))
 
-    def encoded(self, batch: Trajectories) -> Trajectories:
+    def encoded(self, batch: Trajectories, contexts: Context) -> Trajectories:
         """The encoder's states at the ends of disjoint windows of k observations: ``(E, N, T // k, C, *X)``."""
         k = self.history
         count = len(batch.times) // k
         cut = batch.states[:, :, : count * k].unflatten(2, (count, k))
         ends = batch.times[k - 1 :: k][:count]
         past = cut.flatten(1, 2)
-        states = self.state(past if k > 1 else past.squeeze(2), ends.to(past.device).repeat(batch.n_trajectories)[None])
+        t0 = ends.to(past.device).repeat(batch.n_trajectories)[None]
+        states = self.state(past if k > 1 else past.squeeze(2), t0, contexts)
         layout = self.operator.bound
         return replace(
             batch,
@@ -136,14 +141,19 @@ class HiddenStateDynamics(DecomposedDynamics):
         )
 
     def penalty(self, contexts: Context, batch: Trajectories) -> Tensor:
-        return self.adapter.penalty(contexts, self._detached(batch))
+        return self.adapter.penalty(contexts, self._detached(batch, contexts))
 
     def adaptation_penalty(self, contexts: Context, batch: Trajectories) -> Tensor:
-        return self.adapter.adaptation_penalty(contexts, self._detached(batch))
+        return self.adapter.adaptation_penalty(contexts, self._detached(batch, contexts))
 
     @torch.no_grad()
-    def _detached(self, batch: Trajectories) -> Trajectories:
-        return self.encoded(batch)
+    def _detached(self, batch: Trajectories, contexts: Context) -> Trajectories:
+        return self.encoded(batch, contexts)
+
+
+def read_contexts(adapter: Adapter) -> tuple[str, ...]:
+    """Names of the contexts that an encoder may read: those that are trained and adapted."""
+    return tuple(sorted(name for name in adapter.init_context() if name not in adapter.known))
 
 
 def check_frames(data: Trajectories) -> float:

@@ -19,7 +19,9 @@ class StateEncoder(nn.Module):
 
     ``H+ y`` is the state that the last observation suggests (:meth:`leads.observation.Operator.back`: observed channels
     themselves, 0 elsewhere). phi is a network over the k frames on the states' space axes side by side, each channel less
-    its mean over its deviation, entries that nothing is known of as 0; with ``masks`` it also sees which these are.
+    its mean over its deviation, entries that nothing is known of as 0; with ``masks`` it also sees which these are. With
+    ``context`` it sees the context of the environment too, less where contexts start, as channels that are constant in
+    space: what surface height says of currents depends on the Coriolis parameter.
 
     Args:
         operator: bound to the full states.
@@ -29,6 +31,7 @@ class StateEncoder(nn.Module):
         settings: its arguments.
         scale: size of each channel of the state, one for all or one each.
         masks: whether there are gaps.
+        context: where the contexts that it reads start, flattened, ``(d,)``; none by default.
 
     Raises:
         SettingsError: no frames, or scales that are not positive, or not one a channel.
@@ -40,6 +43,7 @@ class StateEncoder(nn.Module):
     mean: Tensor
     deviation: Tensor
     scale: Tensor
+    origin: Tensor
 
     def __init__(
         self,
@@ -49,6 +53,7 @@ class StateEncoder(nn.Module):
         settings: Mapping[str, Any] | None = None,
         scale: float | list[float] | tuple[float, ...] = 1.0,
         masks: bool = False,
+        context: Tensor | None = None,
     ) -> None:
         super().__init__()
         states, seen = operator.bound, operator.output
@@ -62,13 +67,15 @@ class StateEncoder(nn.Module):
                 f"scale needs one positive number, or one for each channel of the state ({names}), got {scale}."
             )
         self.frames, self.masks, self.count = frames, masks, count
-        self.inputs = frames * len(seen.channels) * (1 + masks)
+        origin = torch.zeros(0) if context is None else context.detach().clone()
+        self.inputs = frames * len(seen.channels) * (1 + masks) + len(origin)
         shape = (max(self.inputs, count), *states.space)
         self.network: Backbone = call(backbones[network], f"backbone {network!r}", shape, **dict(settings or {}))
         ones = (1,) * len(states.space)
         self.register_buffer("mean", torch.zeros(len(seen.channels), *ones))
         self.register_buffer("deviation", torch.ones(len(seen.channels), *ones))
         self.register_buffer("scale", torch.tensor(scales).reshape(count, *ones))
+        self.register_buffer("origin", origin)
 
     @torch.no_grad()
     def standardise(self, states: Tensor, mask: Tensor | None) -> None:
@@ -81,20 +88,24 @@ class StateEncoder(nn.Module):
         self.mean.copy_(torch.where(torch.isfinite(mean), mean, 0.0).reshape(self.mean.shape))
         self.deviation.copy_(torch.where(good, deviation, 1.0).reshape(self.deviation.shape))
 
-    def forward(self, past: Tensor, times: Tensor, operator: Operator) -> Tensor:
+    def forward(self, past: Tensor, times: Tensor, operator: Operator, context: Tensor) -> Tensor:
         """States ``(E, N, C, *X)`` at the last of the times.
 
         Args:
             past: the last k observations ``(E, N, k, C', *X')``, NaN where there is none.
             times: theirs, ``(k,)`` or ``(E, N, k)`` with axes that broadcast.
             operator: what made them.
+            context: flattened, ``(E, d)``.
         """
         seen = torch.isfinite(past)
         known = torch.where(seen, past, past.new_zeros(()))
         values, there = operator.gridded(known, seen, times)
         values = torch.where(there, (values - self.mean) / self.deviation, values.new_zeros(()))
         parts = torch.cat([values, there.to(values)], 3) if self.masks else values
-        inputs = parts.flatten(2, 3).flatten(0, 1)
+        inputs = parts.flatten(2, 3)
+        lead, space = inputs.shape[:2], inputs.shape[3:]
+        codes = (context - self.origin)[:, None].reshape(len(context), 1, -1, *(1,) * len(space))
+        inputs = torch.cat([inputs, codes.expand(*lead, -1, *space)], 2).flatten(0, 1)
         blank = self.count - self.inputs
         if blank > 0:
             inputs = torch.cat([inputs, inputs.new_zeros(len(inputs), blank, *inputs.shape[2:])], 1)

@@ -100,8 +100,7 @@ def fourdvar(
         return 0.5 * (v.square().sum(1) + misfit.flatten(2).square().sum(2).flatten())
 
     start = like.new_zeros(e * n, xb[0, 0].numel())
-    with _frozen(full):
-        found: Minimum = minimise(cost, start, iterations, tolerance=tolerance)
+    found: Minimum = minimise(cost, start, iterations, tolerance=tolerance)
     bad = ~torch.isfinite(found.value)
     if bool(bad.any()):
         row = int(bad.nonzero()[0])
@@ -152,18 +151,3 @@ def _deviations(operator: Operator, noise: float | tuple[float, ...] | None, lik
             f"channels {', '.join(c.name for c in output.channels)}), or observe with Noise(...)."
         )
     return sigma.reshape(-1, *(1,) * len(output.space))
-
-
-class _frozen:  # noqa: N801 (a context manager)
-    """The model's own weights need no gradients here."""
-
-    def __init__(self, model: DecomposedDynamics) -> None:
-        self.weights = [p for p in model.parameters() if p.requires_grad]
-
-    def __enter__(self) -> None:
-        for p in self.weights:
-            p.requires_grad_(False)
-
-    def __exit__(self, *error: object) -> None:
-        for p in self.weights:
-            p.requires_grad_(True)
