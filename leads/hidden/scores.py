@@ -80,7 +80,9 @@ def check_hidden(
     if not isinstance(model, HiddenStateDynamics):
         raise SettingsError(f"Only a model with a hidden state has a hidden part to check, got {type(model).__name__}.")
     if not torch.equal(observed.times, truth.times):
-        raise DataError("Observations and truth are given at different times. Cut both alike, e.g. by select(frames=...).")
+        raise DataError(
+            "Observations and truth are given at different times. Cut both alike, e.g. by select(frames=...)."
+        )
     like = next(model.parameters())
     frames = slice(model.history - 1, None)
     past, times = observed.first(model.history).to(like), observed.times[frames]

@@ -60,9 +60,7 @@ class Compose(Operator):
             mask = part.seen(mask, t)
         return mask
 
-    def observe(
-        self, x: Tensor, mask: Tensor, t: Tensor | None, generator: torch.Generator
-    ) -> tuple[Tensor, Tensor]:
+    def observe(self, x: Tensor, mask: Tensor, t: Tensor | None, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         for part in self.parts:
             x, mask = part.observe(x, mask, t, generator)
         return x, mask
@@ -90,7 +88,7 @@ class Compose(Operator):
         return {"kind": self.kind, "layout": layout, "parts": [{**p.describe(), "layout": None} for p in self.parts]}
 
     @classmethod
-    def decode(cls, name: str, value: Any) -> Any:
+    def decode(cls, value: Any) -> Any:
         if not isinstance(value, list) or not all(isinstance(v, Mapping) for v in value):
             raise SettingsError(f"A composition is described by a list of operators, got {value!r}.")
         return tuple(from_description(v) for v in value)

@@ -81,7 +81,9 @@ class LayeredHeight(Operator):
 
     def variance(self, variance: Tensor) -> Tensor:
         if bool((variance != 0).any()):
-            raise SettingsError("Noise on potential vorticity gives correlated noise on the height: add noise after it.")
+            raise SettingsError(
+                "Noise on potential vorticity gives correlated noise on the height: add noise after it."
+            )
         return variance[:1]
 
     def back(self, y: Tensor, seen: Tensor, t: Tensor | None = None) -> tuple[Tensor, Tensor]:

@@ -38,7 +38,9 @@ class FixedMask(Operator):
     def __post_init__(self) -> None:
         keep = torch.as_tensor(np.array(self.keep) if not isinstance(self.keep, Tensor) else self.keep)
         if keep.dtype != torch.bool:
-            raise SettingsError(f"A mask is boolean, True where something is seen, got {keep.dtype}. Use e.g. depth > 0.")
+            raise SettingsError(
+                f"A mask is boolean, True where something is seen, got {keep.dtype}. Use e.g. depth > 0."
+            )
         if not bool(keep.any()):
             raise SettingsError("This mask sees nothing at all: it is False everywhere. Is it the wrong way round?")
         object.__setattr__(self, "keep", keep)
@@ -63,7 +65,7 @@ class FixedMask(Operator):
         return {"shape": list(value.shape), "bits": base64.b64encode(zlib.compress(bits)).decode()}
 
     @classmethod
-    def decode(cls, name: str, value: Any) -> Any:
+    def decode(cls, value: Any) -> Any:
         try:
             shape = tuple(value["shape"])
             bits = np.frombuffer(zlib.decompress(base64.b64decode(value["bits"])), dtype=np.uint8)
@@ -116,9 +118,7 @@ class Clouds(Operator):
         del t
         return x
 
-    def observe(
-        self, x: Tensor, mask: Tensor, t: Tensor | None, generator: torch.Generator
-    ) -> tuple[Tensor, Tensor]:
+    def observe(self, x: Tensor, mask: Tensor, t: Tensor | None, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         layout = self.bound
         lead = x.shape[: self.axis]
         clear = self.clear(tuple(lead), self.times(t) if self.duration else None, generator).to(mask.device)

@@ -43,9 +43,7 @@ class Noise(Operator):
         del t
         return x
 
-    def observe(
-        self, x: Tensor, mask: Tensor, t: Tensor | None, generator: torch.Generator
-    ) -> tuple[Tensor, Tensor]:
+    def observe(self, x: Tensor, mask: Tensor, t: Tensor | None, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         del t
         # Drawn in float64 on the processor, so that a seed names the same noise everywhere.
         draw = torch.randn(x.shape, generator=generator, dtype=torch.float64).to(x)

@@ -67,7 +67,8 @@ class Layout:
         """Inverse of :meth:`describe`."""
         grid = values["grid"]
         if grid is not None:
-            grid = Grid(**{k: tuple(v) if isinstance(v, list) else v for k, v in grid.items()})
+            shape, spacing, axes = (tuple(grid[k]) for k in ("shape", "spacing", "axes"))
+            grid = Grid(shape, spacing, axes, str(grid["unit"]), bool(grid["periodic"]))
         return cls(tuple(Channel(*c) for c in values["channels"]), tuple(values["space"]), grid)
 
 
@@ -111,9 +112,7 @@ class Operator(ABC):
         del t
         return mask
 
-    def observe(
-        self, x: Tensor, mask: Tensor, t: Tensor | None, generator: torch.Generator
-    ) -> tuple[Tensor, Tensor]:
+    def observe(self, x: Tensor, mask: Tensor, t: Tensor | None, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """One draw of the observations ``(..., T, C', *X')``, noise and gaps in it, and where something is seen."""
         del generator
         return self.forward(x, t), self.seen(mask, t)
@@ -191,10 +190,9 @@ class Operator(ABC):
         return {"kind": self.kind, "layout": layout, **{k: self.encode(v) for k, v in values.items()}}
 
     @classmethod
-    def decode(cls, name: str, value: Any) -> Any:
+    def decode(cls, value: Any) -> Any:
         """A field from what :meth:`encode` made of it."""
-        del name
-        return tuple(cls.decode("", v) for v in value) if isinstance(value, list) else value
+        return tuple(cls.decode(v) for v in value) if isinstance(value, list) else value
 
     def encode(self, value: Any) -> Any:
         """A field as a plain value."""
@@ -211,7 +209,7 @@ def from_description(values: Mapping[str, Any]) -> Operator:
     layout = values.pop("layout", None)
     kind = operators[values.pop("kind", "")]
     try:
-        operator = kind(**{k: kind.decode(k, v) for k, v in values.items()})
+        operator = kind(**{k: kind.decode(v) for k, v in values.items()})
         return operator if layout is None else operator.bind(Layout.from_description(layout))
     except (TypeError, KeyError, AttributeError) as error:
         raise SettingsError(f"The description of a {kind.__name__} operator is damaged: {error}.") from error

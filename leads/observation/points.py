@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from leads.errors import SettingsError, ShapeError
 from leads.environments import Grid
+from leads.errors import SettingsError
 from leads.observation.operator import Layout, Operator, operators
 
 
@@ -58,6 +58,7 @@ class Sampled(Operator):
         The four corners stand one after the other, P cells each.
         """
         where, used = self.positions(t)
+        where, used = where.to(like.device), used.to(like.device)
         ny, nx = self.grid.shape
         y, x = (where[..., i] / self.grid.spacing[i] for i in range(2))
         if self.grid.periodic:
@@ -73,7 +74,7 @@ class Sampled(Operator):
         both = [(j, i) for j in range(2) for i in range(2)]
         cells = torch.cat([rows[j] * nx + columns[i] for j, i in both], -1)
         weights = torch.cat([weight_y[j] * weight_x[i] for j, i in both], -1)
-        return cells.to(like.device), weights.to(like), used.to(like.device)
+        return cells, weights.to(like), used
 
     def forward(self, x: Tensor, t: Tensor | None = None) -> Tensor:
         cells, weights, _ = self.corners(t, x)
@@ -148,8 +149,5 @@ class AtPoints(Sampled):
 
     def positions(self, t: Tensor | None) -> tuple[Tensor, Tensor]:
         where = torch.tensor(self.points, dtype=torch.float64)
-        if t is not None:
-            where = where.to(t.device).expand(*t.shape, *where.shape)
-        else:
-            where = where[None]
+        where = where[None] if t is None else where.to(t.device).expand(*t.shape, *where.shape)
         return where, torch.ones(where.shape[:-1], dtype=torch.bool, device=where.device)

@@ -145,9 +145,7 @@ class Trajectories:
         alone = lambda x: x.flatten(0, 1).unsqueeze(1)  # noqa: E731
         mask = None if self.mask is None else alone(self.mask)
         rows = [e for e in range(self.n_environments) for _ in range(self.n_trajectories)]
-        return replace(
-            self, states=alone(self.states), mask=mask, parameters=None, operator=self._operator_of(rows)
-        )
+        return replace(self, states=alone(self.states), mask=mask, parameters=None, operator=self._operator_of(rows))
 
     def _operator_of(self, environments: Sequence[int] | slice) -> Operator | None:
         """The operator of some environments."""
