@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 #: Sufficient decrease of a step, and the least share to which a line search cuts it.
-DECREASE, HALVINGS = 1e-4, 12
+DECREASE, HALVINGS = 1e-4, 20
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,9 @@ def minimise(
     """Minimise B functions of D numbers each by limited-memory BFGS with backtracking, side by side.
 
     Every row has its own memory, step and line search, so its result does not depend on the rows beside it; a row that has
-    converged, or whose line search fails, stays where it is. Values that are not finite count as too large.
+    converged stays
+    where it is. Where a line search fails, the row forgets its memory and starts again downhill; where that
+    fails too, it stays. Values that are not finite count as too large.
 
     Args:
         objective: ``(B, D)`` to values ``(B,)``, each of its own row alone.
@@ -58,6 +60,8 @@ def minimise(
     steps: list[Tensor] = []
     changes: list[Tensor] = []
     history = [value]
+    fresh = torch.ones_like(stuck)
+    slack = 4 * torch.finfo(x.dtype).eps
     for _ in range(iterations):
         done = stuck | (gradient.norm(dim=1) <= tolerance * first)
         if bool(done.all()):
@@ -67,13 +71,13 @@ def minimise(
         downhill = slope < 0
         direction = torch.where(downhill[:, None], direction, -gradient)
         slope = torch.where(downhill, slope, -gradient.square().sum(1))
-        length = torch.ones_like(value) if steps else 1.0 / gradient.norm(dim=1).clamp_min(1.0)
+        length = torch.where(fresh, 1.0 / gradient.norm(dim=1).clamp_min(1.0), 1.0)
         best, best_value, best_gradient = x, value, gradient
         open_rows = ~done
         for _ in range(HALVINGS):
             trial = torch.where(open_rows[:, None], x + length[:, None] * direction, best)
             trial_value, trial_gradient = _evaluate(objective, trial)
-            good = open_rows & (trial_value <= value + DECREASE * length * slope)
+            good = open_rows & (trial_value <= value + DECREASE * length * slope + slack * value.abs())
             best = torch.where(good[:, None], trial, best)
             best_value = torch.where(good, trial_value, best_value)
             best_gradient = torch.where(good[:, None], trial_gradient, best_gradient)
@@ -81,10 +85,11 @@ def minimise(
             if not bool(open_rows.any()):
                 break
             length = torch.where(open_rows, 0.5 * length, length)
-        stuck = stuck | open_rows
-        steps.append(best - x)
-        changes.append(best_gradient - gradient)
-        steps, changes = steps[-memory:], changes[-memory:]
+        stuck = stuck | (open_rows & fresh)
+        fresh = torch.where(done, fresh, open_rows)
+        forget = open_rows[:, None]
+        steps = [torch.where(forget, 0.0, s) for s in [*steps, best - x][-memory:]]
+        changes = [torch.where(forget, 0.0, y) for y in [*changes, best_gradient - gradient][-memory:]]
         x, value, gradient = best, best_value, best_gradient
         history.append(value)
     converged = gradient.norm(dim=1) <= tolerance * first
