@@ -140,7 +140,7 @@ def run(seed: int, args: argparse.Namespace) -> dict[str, Any]:
         seen["valid"],
         steps=args.steps,
         lr=args.lr,
-        context_lr=1e-2,
+        context_lr=5e-2,
         horizons=(2, 4, HORIZON),
         shares=(0.25, 0.25, 0.5),
         batch=1,
@@ -185,14 +185,14 @@ class Lines:
 
 #: Deviations of the climatological background: the height's from the training data, the currents' from geostrophy
 #: (g k / f h with the eddies' 400 km); iterations of L-BFGS.
-PRIOR, ITERATIONS = (0.45, 0.45, 0.3), 40
+PRIOR, ITERATIONS = (0.45, 0.45, 0.3), 30
 
 
 def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1], help="of the models; the data are the same")
     parser.add_argument("--size", type=int, default=16, help="points a side")
-    parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--steps", type=int, default=360)
     parser.add_argument("--lr", type=float, default=3e-3)
     parser.add_argument("--noise", type=float, default=0.003, help="of the height, in m")
     parser.add_argument("--trajectories", type=int, default=4, help="test trajectories of each environment")
