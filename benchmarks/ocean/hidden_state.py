@@ -167,7 +167,10 @@ def run(seed: int, args: argparse.Namespace) -> dict[str, Any]:
         "true": [list(pair) for pair in UNSEEN],
         "found": {k: v.tolist() for k, v in found.items() if v.ndim},
         **compare(
-            model, adapted.contexts, seen["adapt_test"].select(trajectories=few), data.adapt_test.select(trajectories=few)
+            model,
+            adapted.contexts,
+            seen["adapt_test"].select(trajectories=few),
+            data.adapt_test.select(trajectories=few),
         ),
     }
     return result

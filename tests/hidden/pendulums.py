@@ -36,13 +36,14 @@ def fitted() -> tuple[HiddenStateDynamics, Trajectories]:
     model = build_hidden(
         "aphynity",
         seen,
+        "mlp",
         physics=PHYSICS,
         network=False,
         frames=3,
         encoder="mlp",
         encoder_settings={"width": 32, "depth": 2},
-        substeps=2,
+        substeps=1,
     )
     valid = angles(pendulums([0.8, 1.0, 1.2], 4, seed=1))
-    leads.fit(model, seen, valid, steps=250, lr=1e-2, horizons=(2, 0), validate_every=50)
+    leads.fit(model, seen, valid, steps=180, lr=1e-2, context_lr=3e-2, horizons=(2, 0), validate_every=60)
     return model, seen

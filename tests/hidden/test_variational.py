@@ -132,7 +132,8 @@ def test_the_spectral_background_has_its_covariance() -> None:
     r = torch.arange(10, dtype=torch.float64)
     torch.testing.assert_close(covariance[0, :10], 0.09 * (-(r**2) / (2 * length**2)).exp(), rtol=1e-6, atol=1e-8)
     diagonal = Background((2.0,)).root(spike, layout)
-    assert float(diagonal[0, 0, 0]) == 2.0 and float(diagonal.sum()) == 2.0
+    assert float(diagonal[0, 0, 0]) == 2.0
+    assert float(diagonal.sum()) == 2.0
     assert math.isclose(float(covariance[0, 0]), 0.09, rel_tol=1e-9)
 
 

@@ -63,7 +63,8 @@ def test_observed_once_more() -> None:
 def test_files_keep_the_operator(tmp_path: Path, suffix: str) -> None:
     seen = observe(full(), Channels("q2") | FixedMask(LAND) | AlongTrack(window=86400.0) | Noise(0.1))
     again = load(save(seen, tmp_path / f"seen{suffix}"))
-    assert again.operator is not None and seen.operator is not None
+    assert again.operator is not None
+    assert seen.operator is not None
     assert again.operator.output == seen.operator.output
     x = full().states
     assert torch.equal(again.operator(x, seen.times), seen.operator(x, seen.times))
