@@ -32,7 +32,7 @@ mlp = {"width": 32, "depth": 2}
 model = build_hidden(
     "aphynity", train, physics=physics, network=False, backbone="mlp", frames=3, encoder="mlp", encoder_settings=mlp
 )
-leads.fit(model, train, valid, steps=steps, lr=1e-2, context_lr=3e-2, horizons=(2, 0))
+leads.fit(model, train, valid, steps=steps, lr=1e-2, horizons=(2, 0))
 
 # Two environments never seen, from angles alone.
 adapted = leads.adapt(model, support)

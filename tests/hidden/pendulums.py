@@ -45,5 +45,5 @@ def fitted() -> tuple[HiddenStateDynamics, Trajectories]:
         substeps=1,
     )
     valid = angles(pendulums([0.8, 1.0, 1.2], 4, seed=1))
-    leads.fit(model, seen, valid, steps=180, lr=1e-2, context_lr=3e-2, horizons=(2, 0), validate_every=60)
+    leads.fit(model, seen, valid, steps=180, lr=1e-2, horizons=(2, 0), validate_every=60)
     return model, seen

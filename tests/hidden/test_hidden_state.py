@@ -32,7 +32,7 @@ def test_the_hidden_velocity_is_found_and_the_angle_forecast() -> None:
     still = (test.states[:, :, 3:] - first).square().mean((0, 1, 3)).sqrt()
     assert bool((scores.rmse[1:, 0] < still / 3).all())
     omega = model.adapter.physical(contexts)["omega0"]
-    torch.testing.assert_close(omega, torch.tensor(TRUE["seen"]), rtol=0.1, atol=0)
+    torch.testing.assert_close(omega, torch.tensor(TRUE["seen"]), rtol=0.12, atol=0)
 
 
 def test_contexts_of_new_environments_come_from_observations() -> None:
