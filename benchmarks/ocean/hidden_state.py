@@ -2,10 +2,10 @@
 
     OMP_NUM_THREADS=1 python benchmarks/ocean/hidden_state.py --seeds 0 1
 
-Rotating shallow water in a box of 1000 km (the family's system at another choice of environments: Coriolis parameters 0.8,
-1 and 1.2e-4 / s, mean depths 10 and 20 m), one frame in 6 hours, of which the height alone is observed, with noise.
+Rotating shallow water in a box of 1000 km (the family's system at another choice of environments: Coriolis parameters 0.9
+and 1.1e-4 / s, mean depths 12 and 18 m), one frame in 6 hours, of which the height alone is observed, with noise.
 Equations known, f0 and H of each environment not: they are contexts, learned from heights. Training on windows of up to
-48 hours; weights chosen on validation trajectories; scores on test trajectories, at the lead of the longest training
+72 hours; weights chosen on validation trajectories; scores on test trajectories, at the lead of the longest training
 window, against the height without noise. 4D-Var uses the trained dynamics. New environments are adapted to one observed
 trajectory each. Results: benchmarks/results/ocean_hidden_state.json, which a later run with other seeds adds to.
 """
@@ -33,9 +33,10 @@ from leads.trajectories import Trajectories, observe
 ROOT = Path(__file__).resolve().parents[2]
 HOURS = 3600.0
 FRAMES = 4
-HORIZON = 8
-DEPTHS, CORIOLIS = (10.0, 20.0), (8e-5, 1e-4, 1.2e-4)
-UNSEEN = ((9e-5, 15.0), (1.1e-4, 12.5))
+HORIZON = 12
+DEPTHS, CORIOLIS = (12.0, 18.0), (9e-5, 1.1e-4)
+#: Inside the range of the seen ones, and outside.
+UNSEEN = ((1e-4, 15.0), (1.2e-4, 11.0))
 A4 = 1e10
 
 
@@ -140,12 +141,12 @@ def run(seed: int, args: argparse.Namespace) -> dict[str, Any]:
         seen["valid"],
         steps=args.steps,
         lr=args.lr,
-        context_lr=5e-2,
+        context_lr=2e-2,
         horizons=(2, 4, HORIZON),
-        shares=(0.25, 0.25, 0.5),
+        shares=(0.4, 0.35, 0.25),
         batch=1,
         average=0.98,
-        validate_every=max(1, args.steps // 10),
+        validate_every=max(1, args.steps // 6),
         seed=seed,
         progress=False,
         loggers=[Lines()],
@@ -158,9 +159,9 @@ def run(seed: int, args: argparse.Namespace) -> dict[str, Any]:
     physical = {k: v.tolist() for k, v in model.adapter.physical(contexts).items() if v.ndim}
     result["parameters_found"] = physical
     result["test"] = compare(model, contexts, test, truth)
-    print(check_hidden(model, contexts, test.select(frames=slice(0, 12)), truth.select(frames=slice(0, 12))))
+    print(check_hidden(model, contexts, test.select(frames=slice(0, FRAMES + HORIZON)), truth.select(frames=slice(0, FRAMES + HORIZON))))
     began = time.perf_counter()
-    adapted = leads.adapt(model, seen["adapt"].select(frames=slice(0, FRAMES + HORIZON)))
+    adapted = leads.adapt(model, seen["adapt"].select(frames=slice(0, FRAMES + 8)))
     result["adapt_seconds"] = time.perf_counter() - began
     found = model.adapter.physical(adapted.contexts)
     result["new_environments"] = {
@@ -188,17 +189,17 @@ class Lines:
 
 #: Deviations of the climatological background: the height's from the training data, the currents' from geostrophy
 #: (g k / f h with the eddies' 400 km); iterations of L-BFGS.
-PRIOR, ITERATIONS = (0.45, 0.45, 0.3), 30
+PRIOR, ITERATIONS = (0.45, 0.45, 0.3), 25
 
 
 def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1], help="of the models; the data are the same")
     parser.add_argument("--size", type=int, default=16, help="points a side")
-    parser.add_argument("--steps", type=int, default=360)
+    parser.add_argument("--steps", type=int, default=270)
     parser.add_argument("--lr", type=float, default=3e-3)
     parser.add_argument("--noise", type=float, default=0.003, help="of the height, in m")
-    parser.add_argument("--trajectories", type=int, default=4, help="test trajectories of each environment")
+    parser.add_argument("--trajectories", type=int, default=3, help="test trajectories of each environment")
     parser.add_argument("--out", default=str(ROOT / "benchmarks" / "results" / "ocean_hidden_state.json"))
     args = parser.parse_args(arguments)
     out = Path(args.out)
@@ -217,7 +218,7 @@ def main(arguments: list[str]) -> None:
                 u, v = (route["hidden_correlation"][c] for c in "uv")
                 print(
                     f"seed {seed}, {part}, {name}: {route['persistence_over_forecast']:.2f} times better than persistence "
-                    f"after 48 h; u, v correlate {u[0]:.3f}, {v[0]:.3f} at the start and {u[-1]:.3f}, {v[-1]:.3f} at the end"
+                    f"after {6 * HORIZON} h; u, v correlate {u[0]:.3f}, {v[0]:.3f} at the start and {u[-1]:.3f}, {v[-1]:.3f} at the end"
                 )
     print(out)
 
