@@ -159,7 +159,14 @@ def run(seed: int, args: argparse.Namespace) -> dict[str, Any]:
     physical = {k: v.tolist() for k, v in model.adapter.physical(contexts).items() if v.ndim}
     result["parameters_found"] = physical
     result["test"] = compare(model, contexts, test, truth)
-    print(check_hidden(model, contexts, test.select(frames=slice(0, FRAMES + HORIZON)), truth.select(frames=slice(0, FRAMES + HORIZON))))
+    print(
+        check_hidden(
+            model,
+            contexts,
+            test.select(frames=slice(0, FRAMES + HORIZON)),
+            truth.select(frames=slice(0, FRAMES + HORIZON)),
+        )
+    )
     began = time.perf_counter()
     adapted = leads.adapt(model, seen["adapt"].select(frames=slice(0, FRAMES + 8)))
     result["adapt_seconds"] = time.perf_counter() - began

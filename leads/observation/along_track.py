@@ -41,6 +41,7 @@ class AlongTrack(Sampled):
     """
 
     kind = "along_track"
+    moves = True
     window: float = 86400.0
     repeat: float = 9.9156 * 86400.0
     spacing: float = 249e3

@@ -47,6 +47,10 @@ class Compose(Operator):
         return replace(self, parts=tuple(parts), layout=first)
 
     @property
+    def moves(self) -> bool:  # type: ignore[override]
+        return any(part.moves for part in self.parts)
+
+    @property
     def output(self) -> Layout:
         return self.parts[-1].output if self.layout is not None else self.bound
 

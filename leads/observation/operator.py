@@ -90,6 +90,8 @@ class Operator(ABC):
     """
 
     kind: ClassVar[str]
+    #: Whether H is another at other times.
+    moves: ClassVar[bool] = False
     layout: Layout | None = field(default=None, kw_only=True, repr=False)
 
     # What a subclass gives.

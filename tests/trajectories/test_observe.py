@@ -84,6 +84,17 @@ def test_selections_keep_the_operator_of_their_environments() -> None:
         assert part.operator.parts[0].rd == rows
 
 
+def test_samples_of_observations() -> None:
+    from leads.trajectories.samples import samples, seen_channels
+
+    tracks = observe(full(), AlongTrack(window=86400.0))
+    with pytest.raises(SettingsError, match="moves with time"):
+        samples(tracks, 2)
+    assert samples(observe(full(), Channels("q2")), 2).operator is not None
+    one = seen_channels(observe(full(), Channels(("q2", "q1"))), ["q1"])
+    assert torch.equal(one.operator(full().states), one.states)
+
+
 def test_a_damaged_operator_is_named() -> None:
     from leads.trajectories import from_xarray
 
