@@ -143,10 +143,10 @@ def run(seed: int, args: argparse.Namespace) -> dict[str, Any]:
         lr=args.lr,
         context_lr=2e-2,
         horizons=(2, 4, HORIZON),
-        shares=(0.4, 0.35, 0.25),
+        shares=(0.4, 0.4, 0.2),
         batch=1,
         average=0.98,
-        validate_every=max(1, args.steps // 6),
+        validate_every=max(1, args.steps // 8),
         seed=seed,
         progress=False,
         loggers=[Lines()],
@@ -203,8 +203,8 @@ def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1], help="of the models; the data are the same")
     parser.add_argument("--size", type=int, default=16, help="points a side")
-    parser.add_argument("--steps", type=int, default=270)
-    parser.add_argument("--lr", type=float, default=3e-3)
+    parser.add_argument("--steps", type=int, default=480)
+    parser.add_argument("--lr", type=float, default=4e-3)
     parser.add_argument("--noise", type=float, default=0.003, help="of the height, in m")
     parser.add_argument("--trajectories", type=int, default=3, help="test trajectories of each environment")
     parser.add_argument("--out", default=str(ROOT / "benchmarks" / "results" / "ocean_hidden_state.json"))
