@@ -42,7 +42,12 @@ class DecomposedDynamics(nn.Module):
             nothing but the frames, and solves the adjoint equation (gradients to the order of the method; once
             differentiable, so not for second-order inner loops; see :func:`leads.integrators.integrate_adjoint`).
         recipe: how :func:`leads.algorithms.build` made the model; written to files.
+
+    Attributes:
+        gaps: whether forecasts may start from frames with missing values (NaN).
     """
+
+    gaps: bool = False
 
     def __init__(
         self,

@@ -12,8 +12,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent / "leads"
 ORDER = [
-    "version", "configs", "errors", "registry", "numerics", "integrators", "environments", "trajectories", "backbones", "adapters", "contexts",
-    "dynamics", "algorithms", "training", "adaptation", "evaluation", "ocean", "experiment", "serving", "testing", "cli", "interop",
+    "version", "configs", "errors", "registry", "numerics", "integrators", "environments", "observation", "trajectories", "backbones", "adapters",
+    "contexts", "dynamics", "algorithms", "hidden", "training", "adaptation", "evaluation", "ocean", "experiment", "serving", "testing", "cli", "interop",
 ]  # fmt: skip
 FILES = sorted(p for p in ROOT.rglob("*.py") if p != ROOT / "__init__.py")
 

@@ -63,7 +63,9 @@ def adapt(
     began = time.perf_counter()
     like = next(iter([*model.parameters(), support.states]))  # physics alone has no weights
     observed = support
-    support = filled(support.to(like.device, like.dtype), estimated)
+    support = support.to(like.device, like.dtype)
+    if not model.gaps:
+        support = filled(support, estimated)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         start = model.source.new_contexts(model, support)
@@ -195,4 +197,4 @@ def _check(model: DecomposedDynamics, support: Trajectories, estimated: bool) ->
             f"This model starts from {model.history} frames, and initial='estimated' finds one. Use initial='given' and start "
             "the support where so many frames are observed."
         )
-    check_observations(support, model.history, estimated)
+    check_observations(support, model.history, estimated, model.gaps)

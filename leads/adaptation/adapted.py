@@ -271,7 +271,7 @@ class Adapted:
             expected = ", ".join(map(str, (environments, "N", *history, *shape)))
             letters = "(E, N, history, C, *X)" if history else "(E, N, C, *X)"
             raise ShapeError(f"Initial states need shape ({expected}) = {letters}, got {tuple(x0.shape)}.")
-        if not bool(torch.isfinite(x0).all()):
+        if not self.model.gaps and not bool(torch.isfinite(x0).all()):
             raise DataError("Initial states contain NaN or infinite values.")
 
 

@@ -26,13 +26,14 @@ def counts(support: Trajectories, skip: int) -> Tensor:
     return support.mask[:, :, skip:].flatten(1).sum(1)
 
 
-def check_observations(support: Trajectories, history: int, estimated: bool) -> None:
+def check_observations(support: Trajectories, history: int, estimated: bool, gaps: bool = False) -> None:
     """Refuse a support that says nothing, and warn of one that says little.
 
     Args:
         support: the observations.
         history: frames that a forecast starts from.
         estimated: whether these are observations like others.
+        gaps: whether a forecast may start from frames with missing values.
 
     Raises:
         DataError: there is no environment or trajectory, an environment has no observed value to fit, or a first frame
@@ -52,7 +53,7 @@ def check_observations(support: Trajectories, history: int, estimated: bool) -> 
             f"Environment {bad} has no observed value{after}: all are masked or NaN. Leave it out, e.g. "
             "support.select(environments=[...]), or observe it once more."
         )
-    if not estimated:
+    if not estimated and not gaps:
         _check_start(support, history)
     _warn_constant(support)
 

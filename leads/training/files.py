@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from leads.algorithms import from_recipe
 from leads.dynamics import DecomposedDynamics
 from leads.errors import CheckpointError, FileError, LeadsError
+from leads.hidden import from_recipe
 from leads.trajectories.cache import write_whole
 
 #: Raised whenever files of earlier versions can no longer be read.

@@ -5,6 +5,7 @@ from leads.trajectories.files import from_arrays, load, save, to_xarray
 from leads.trajectories.formats import read, write
 from leads.trajectories.generate import DataSplits, generate, simulate
 from leads.trajectories.observations import from_observations
+from leads.trajectories.observe import observe
 from leads.trajectories.stream import fresh_environments, stream, stream_sets
 from leads.trajectories.trajectories import Trajectories
 
@@ -17,6 +18,7 @@ __all__ = [
     "from_xarray",
     "generate",
     "load",
+    "observe",
     "read",
     "save",
     "simulate",

@@ -13,6 +13,7 @@ import torch
 
 from leads.environments import Channel, Grid, Parameter
 from leads.errors import DataError, FileError, SettingsError, ShapeError
+from leads.observation import Operator, from_description
 from leads.registry import nearest
 from leads.trajectories.grids import uniform_grid
 from leads.trajectories.times import times_of
@@ -27,6 +28,8 @@ LEAD = ("environment", "trajectory", "time")
 OBSERVED = "_observed"
 #: The variable in which streamed sets keep the times of blow-ups; the mask of a loaded set says the same.
 BLOWN = "blown_up_at"
+#: The attribute that describes what made the observations, as JSON.
+OPERATOR = "observation_operator"
 #: The attribute that names what a dataset holds and was not read.
 NOT_READ = "not_read"
 
@@ -48,7 +51,7 @@ def from_xarray(
 
     Dates and durations become seconds since the first frame, and ``attributes["time_origin"]`` keeps the first (a date
     as text, a duration in seconds). Other times are taken as they are; ``attributes["time_units"]`` keeps their
-    ``units`` where they have such.
+    ``units`` where they have such. The attribute ``observation_operator``, where leads wrote one, becomes ``operator``.
 
     Args:
         dataset: what to read.
@@ -88,6 +91,7 @@ def from_xarray(
         parameter_specs=tuple(_parameter(dataset[c], c, unit[c]) for c in given),
         grid=grid,
         attributes=attributes,
+        operator=_operator(dataset),
     )
 
 
@@ -240,6 +244,20 @@ def _provenance(dataset: xarray.Dataset) -> dict[str, Any]:
     if dataset.attrs["leads_format"] > FORMAT:
         raise FileError("The dataset was written by a later version of leads. Update leads to read it.")
     return dict(json.loads(dataset.attrs.get("provenance", "{}")))
+
+
+def _operator(dataset: xarray.Dataset) -> Operator | None:
+    """The observation operator that leads wrote, if there is one."""
+    described = dataset.attrs.get(OPERATOR)
+    if described is None:
+        return None
+    try:
+        return from_description(json.loads(described))
+    except (ValueError, TypeError, LookupError) as error:
+        raise DataError(
+            f"The observation operator in the attribute {OPERATOR} cannot be made again: {error} Without it, "
+            f"del dataset.attrs[{OPERATOR!r}], the data are read as they are."
+        ) from error
 
 
 def _position(variable: xarray.DataArray, key: str) -> tuple[int, str]:

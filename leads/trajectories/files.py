@@ -15,7 +15,7 @@ import torch
 from leads.environments import Channel, Parameter
 from leads.errors import FileError, LeadsError
 from leads.registry import nearest
-from leads.trajectories.dataset import FORMAT, LEAD, OBSERVED, about, from_xarray
+from leads.trajectories.dataset import FORMAT, LEAD, OBSERVED, OPERATOR, about, from_xarray
 from leads.trajectories.grids import cell_centres
 from leads.trajectories.trajectories import Trajectories
 
@@ -60,7 +60,8 @@ def from_arrays(
 def to_xarray(data: Trajectories) -> xarray.Dataset:
     """A dataset with one variable per channel and dimensions ``(environment, trajectory, time, *axes)``.
 
-    Parameters become coordinates along ``environment``; where a mask is given, ``NAME_observed`` holds it.
+    Parameters become coordinates along ``environment``; where a mask is given, ``NAME_observed`` holds it. The
+    observation operator is described in the attribute ``observation_operator``.
     """
     import xarray
 
@@ -84,6 +85,8 @@ def to_xarray(data: Trajectories) -> xarray.Dataset:
             attrs = {"units": data.grid.unit, "spacing": data.grid.spacing[i], "periodic": int(data.grid.periodic)}
             coordinates[axis] = (axis, centres, attrs)
     attributes = {"leads_format": FORMAT, "provenance": json.dumps(data.attributes, default=str)}
+    if data.operator is not None:
+        attributes[OPERATOR] = json.dumps(data.operator.describe())
     return xarray.Dataset(variables, coordinates, attributes)
 
 

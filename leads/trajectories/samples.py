@@ -11,6 +11,7 @@ from torch import Tensor
 
 from leads.errors import SettingsError, UnknownNameError
 from leads.integrators.fixed import check_even
+from leads.observation import Channels
 from leads.registry import nearest
 from leads.trajectories.generate import DataSplits
 from leads.trajectories.trajectories import Trajectories
@@ -92,6 +93,11 @@ def samples(data: Trajectories, window: int, stride: int = 1) -> Trajectories:
     if len(data.times) < window:
         raise SettingsError(f"Samples of {window} frames cannot be cut from T = {len(data.times)}.")
     check_even(data.times, "Cutting samples", "leave trajectories whole (window=0)")
+    if data.operator is not None and data.operator.moves:
+        raise SettingsError(
+            "Samples are put on one clock, and these observations were made by an operator that moves with time (tracks). "
+            "Leave trajectories whole (window=0), or cut samples before observing."
+        )
     fold = lambda x: x.unfold(2, window, stride).movedim(-1, 3).flatten(1, 2)  # noqa: E731
     mask = None if data.mask is None else fold(data.mask)
     return replace(data, states=fold(data.states), mask=mask, times=data.times[:window])
@@ -107,7 +113,9 @@ def seen_channels(data: Trajectories, names: Sequence[str]) -> Trajectories:
             raise UnknownNameError(f"The data have no channel {name!r}. {nearest(name, known)}")
     index = [known.index(n) for n in names]
     mask = None if data.mask is None else data.mask[:, :, :, index]
-    return replace(data, states=data.states[:, :, :, index], mask=mask, channels=tuple(data.channels[i] for i in index))
+    operator = None if data.operator is None else (data.operator | Channels(tuple(names))).bind(data.operator.bound)
+    channels = tuple(data.channels[i] for i in index)
+    return replace(data, states=data.states[:, :, :, index], mask=mask, channels=channels, operator=operator)
 
 
 def _moments(data: Trajectories, standardise: str) -> tuple[Tensor, Tensor] | tuple[None, None]:
@@ -132,4 +140,5 @@ def _standardised(data: Trajectories, mean: Tensor | None, scale: Tensor | None)
     states = (data.states - mean.to(data.states)) / scale.to(data.states)
     kept = {"standardised_mean": mean.flatten().tolist(), "standardised_scale": scale.flatten().tolist()}
     channels = tuple(replace(c, unit="1") for c in data.channels)
-    return replace(data, states=states, channels=channels, attributes=data.attributes | kept)
+    # Standardised values are no longer what the operator gives.
+    return replace(data, states=states, channels=channels, attributes=data.attributes | kept, operator=None)

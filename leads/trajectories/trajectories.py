@@ -12,6 +12,7 @@ from torch import Tensor
 from leads.environments import Channel, Grid, Parameter
 from leads.errors import DataError, ShapeError
 from leads.integrators import check_times
+from leads.observation import Operator
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class Trajectories:
         mask: ``True`` where observed, shape of ``states``; ``None`` when all is.
         channels, parameter_specs, grid: names and units.
         attributes: provenance (family, split, seed, fidelity, version ...), written to files.
+        operator: what made these observations of full states, where they are such (:func:`leads.trajectories.observe`).
 
     Raises:
         ShapeError, DataError: at construction, for axes that do not fit, times that do not increase, or observed
@@ -39,6 +41,7 @@ class Trajectories:
     parameter_specs: tuple[Parameter, ...] = ()
     grid: Grid | None = None
     attributes: dict[str, Any] = field(default_factory=dict)
+    operator: Operator | None = None
 
     def __post_init__(self) -> None:
         x, t = self.states, self.times
@@ -131,6 +134,7 @@ class Trajectories:
             mask=None if self.mask is None else cut(self.mask),
             times=self.times[k],
             parameters=None if self.parameters is None else self.parameters[e],
+            operator=self._operator_of(e),
         )
 
     def unlabelled(self) -> Trajectories:
@@ -140,7 +144,15 @@ class Trajectories:
         """
         alone = lambda x: x.flatten(0, 1).unsqueeze(1)  # noqa: E731
         mask = None if self.mask is None else alone(self.mask)
-        return replace(self, states=alone(self.states), mask=mask, parameters=None)
+        rows = [e for e in range(self.n_environments) for _ in range(self.n_trajectories)]
+        return replace(self, states=alone(self.states), mask=mask, parameters=None, operator=self._operator_of(rows))
+
+    def _operator_of(self, environments: Sequence[int] | slice) -> Operator | None:
+        """The operator of some environments."""
+        if self.operator is None:
+            return None
+        every = range(self.n_environments)
+        return self.operator.rows(every[environments] if isinstance(environments, slice) else environments)
 
     def __repr__(self) -> str:
         e, n, t, *shape = self.states.shape

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from leads.trajectories.trajectories import Trajectories
 
 
 def write(data: Trajectories, path: Paths, format: str | None = None, **settings: Any) -> list[Path]:
-    """Write trajectories in any known format, whole or not at all.
+    """Write trajectories in any known format, whole or not at all. An observation operator is not kept: a warning says so.
 
     Args:
         data: what to write.
@@ -41,6 +42,12 @@ def write(data: Trajectories, path: Paths, format: str | None = None, **settings
     kind = formats[name]()
     check_settings(kind.write, settings, name)
     targets = _targets(data, path, kind, name)
+    if data.operator is not None:
+        warnings.warn(
+            f"The format {name!r} does not keep the observation operator; the observations and their mask are written. "
+            "leads.trajectories.save keeps it (.nc or .zarr).",
+            stacklevel=2,
+        )
     whole = replace(
         data,
         states=data.states.detach().cpu(),
