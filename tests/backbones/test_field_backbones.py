@@ -21,7 +21,7 @@ from leads.backbones.unet import UNet
 from leads.cli.hydra import compose
 from leads.errors import SettingsError, ShapeError
 
-ON_GRIDS = [n for n in backbones if n != "mlp"]
+ON_GRIDS = [n for n in backbones if n not in ("mlp", "pairwise")]
 T = torch.zeros(())
 
 
@@ -256,7 +256,7 @@ def test_bad_input() -> None:
 @pytest.mark.parametrize("name", list(backbones))
 def test_configuration_gives_the_default_network(name: str) -> None:
     experiment = compose([f"backbone={name}"])
-    shape = (2,) if name == "mlp" else (2, 32, 32)
+    shape = (2,) if name in ("mlp", "pairwise") else (2, 32, 32)
     made = backbones[name](shape, **experiment.backbone.settings)
     assert {k: w.shape for k, w in made.own_weights().items()} == {
         k: w.shape for k, w in backbones[name](shape).own_weights().items()
