@@ -84,7 +84,7 @@ class DecomposedDynamics(nn.Module):
             )
         self.adapter, self.source = adapter, source
         self.method, self.substeps, self.loss, self.history = method, substeps, loss, history
-        self.memory = memory
+        self.memory: Literal["store", "checkpoint", "adjoint"] = memory
         self.recipe: dict[str, Any] = recipe or {}
 
     def rollout(self, x0: Tensor, t: Tensor, contexts: Context) -> Tensor:

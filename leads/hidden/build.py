@@ -130,5 +130,6 @@ def from_recipe(recipe: dict[str, Any]) -> DecomposedDynamics:
         dynamics.method,
         dynamics.substeps,
         dynamics.loss,  # type: ignore[arg-type]
+        dynamics.memory,  # type: ignore[arg-type]
         recipe,
     )

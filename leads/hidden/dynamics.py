@@ -37,7 +37,7 @@ class HiddenStateDynamics(DecomposedDynamics):
         encoder: see :class:`StateEncoder`.
         operator: bound to the full states.
         spacing: d, distance of the frames that the encoder reads.
-        method, substeps, loss, recipe: see :class:`leads.dynamics.DecomposedDynamics`.
+        method, substeps, loss, memory, recipe: see :class:`leads.dynamics.DecomposedDynamics`.
 
     Raises:
         SettingsError: a source that reads frames of another shape than the observations.
@@ -57,6 +57,7 @@ class HiddenStateDynamics(DecomposedDynamics):
         method: str = "rk4",
         substeps: int = 1,
         loss: Literal["mse", "relative_l2"] = "mse",
+        memory: Literal["store", "checkpoint"] = "store",
         recipe: dict[str, Any] | None = None,
     ) -> None:
         observed = operator.output.state_shape
@@ -66,7 +67,7 @@ class HiddenStateDynamics(DecomposedDynamics):
                 f"{type(source).__name__} reads whole states {tuple(read)}, and of these only {observed} is observed. Use a "
                 "source that needs no states (a table, an inner loop), or make it for the observed shape."
             )
-        super().__init__(adapter, source, method, substeps, loss, encoder.frames, recipe)
+        super().__init__(adapter, source, method, substeps, loss, encoder.frames, memory, recipe)
         self.read_contexts = read_contexts(adapter) if len(encoder.origin) else ()
         if not spacing > 0:
             raise SettingsError(f"The distance of the frames that the encoder reads must be positive, got {spacing}.")
@@ -75,7 +76,9 @@ class HiddenStateDynamics(DecomposedDynamics):
     @property
     def full(self) -> DecomposedDynamics:
         """The dynamics of the full state, which share the weights: their rollouts start from states."""
-        return DecomposedDynamics(self.adapter, self.source, self.method, self.substeps, self.loss)
+        return DecomposedDynamics(
+            self.adapter, self.source, self.method, self.substeps, self.loss, memory=self.memory
+        )
 
     def state(self, past: Tensor, t0: Tensor, contexts: Context) -> Tensor:
         """The full state at ``t0`` from the last observations.
