@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Container
+from functools import partial
 from itertools import product
 from typing import Literal, NamedTuple
 
@@ -14,7 +15,7 @@ from torch import Tensor
 from leads.environments.arguments import points
 from leads.environments.family import Box, Budget, EnvironmentFamily, choose_split, register
 from leads.environments.quasi_geostrophic import Dissipation, PeriodicQG
-from leads.environments.system import Channel, Parameter
+from leads.environments.system import Channel, Parameter, Term
 from leads.integrators import check_finite, check_times
 from leads.numerics import SpectralGrid, advection, random_field
 
@@ -22,6 +23,9 @@ DAY = 86400.0
 GRAVITY = 9.81
 #: Weights of the newest and older slopes at orders 1, 2 and 3.
 ADAMS_BASHFORTH = ((1.0,), (3 / 2, -1 / 2), (23 / 12, -16 / 12, 5 / 12))
+
+#: The terms that :meth:`TwoLayerQG.tendency` holds; the dissipation is solved exactly.
+MOVING = ("advection", "planetary", "mean flow", "drag")
 
 
 class Coupling(NamedTuple):
@@ -84,6 +88,13 @@ class TwoLayerQG(PeriodicQG):
         Parameter("U", "m s-1", -0.5, 0.5, "mean current of the upper layer over that of the lower"),
         Parameter("rek", "s-1", 0.0, 1e-5, "bottom drag"),
     )
+    terms = (
+        Term("advection", ("rd", "delta")),
+        Term("planetary", ("beta", "rd", "delta")),
+        Term("mean flow", ("rd", "delta", "U")),
+        Term("drag", ("rd", "delta", "rek")),
+        Term("dissipation"),
+    )
     step, filter_step = 5400.0, 7200.0
 
     def __init__(
@@ -107,21 +118,47 @@ class TwoLayerQG(PeriodicQG):
         return self.damping(p)
 
     def tendency(self, p: Tensor) -> Callable[[Tensor], Tensor]:
+        return self._tendency(p, MOVING)
+
+    def _tendency(self, p: Tensor, names: Container[str]) -> Callable[[Tensor], Tensor]:
+        """The sum of those of the terms ``MOVING`` that are named."""
         g = self.modes.to(p)
         beta, rd, delta, shear, rek = self.split(p)
-        c = coupling(beta, rd, delta, shear)
+        c = coupling(
+            beta if "planetary" in names else 0 * beta, rd, delta, shear if "mean flow" in names else 0 * shear
+        )
+        shear, rek = shear if "mean flow" in names else 0 * shear, rek if "drag" in names else 0 * rek
         invert = _inverse(g, c, p.dtype.to_complex())
         along_x = g.derivative(-1) + 0 * g.k2
         # One product each with the coefficients of q and of psi, layer by layer.
         carried = torch.stack([shear * along_x, torch.zeros_like(shear * along_x)], -3)
         sloped = torch.stack([c.gradient[0] * along_x, c.gradient[1] * along_x - rek * g.k2], -3)
+        advects = "advection" in names
 
         def tendency(qh: Tensor) -> Tensor:
             psih = invert(qh)
+            if not advects:
+                return -torch.addcmul(carried * qh, sloped, psih)
             nonlinear = advection(g, psih, qh, dealias=self.dealias)
             return -torch.addcmul(torch.addcmul(nonlinear, carried, qh), sloped, psih)
 
         return tendency
+
+    def parts(self, t: Tensor, x: Tensor, p: Tensor) -> dict[str, Callable[[], Tensor]]:
+        """``advection`` -J(psi, q); ``planetary`` -beta psi_x; ``mean flow``: all that is proportional to U; ``drag``;
+        ``dissipation`` of the small scales."""
+        return {term.name: partial(self._sum, (term.name,), t, x, p) for term in self.terms}
+
+    def _sum(self, names: tuple[str, ...], t: Tensor, x: Tensor, p: Tensor) -> Tensor:
+        # All named terms share one transform each way and one inversion.
+        del t
+        g = self.modes.to(x)
+        qh = self.to_pv(g.forward(x), p)
+        moving = [name for name in names if name in MOVING]
+        rate = self._tendency(p, moving)(qh) if moving else torch.zeros_like(qh)
+        if "dissipation" in names:
+            rate = rate + self.damping(p) * qh
+        return g.inverse(self.from_pv(rate, p))
 
     # What physicists watch.
 
@@ -148,7 +185,7 @@ class TwoLayerQG(PeriodicQG):
         psih = self._psih(x, p)
         kinetic = g.inner(psih * g.k2, psih) / 2
         step = psih[..., 0, :, :] - psih[..., 1, :, :]
-        enstrophy = x.square().mean((-2, -1)) / 2
+        enstrophy = self._pv(x, p).square().mean((-2, -1)) / 2
         weights = (c.share, 1 - c.share)
         return {
             "kinetic energy 1": weights[0] * kinetic[..., 0],
@@ -167,7 +204,8 @@ class TwoLayerQG(PeriodicQG):
         g = self.modes.to(x)
         _, _, _, shear, rek = p.unbind(-1)
         c = coupling(*p.unbind(-1)[:4])
-        qh, psih = g.forward(x), self._psih(x, p)
+        qh = self.to_pv(g.forward(x), p)
+        psih = self._invert(qh, p)
         upper, lower = psih[..., 0, :, :], psih[..., 1, :, :]
         lost = -g.inner(psih, self.damping(x) * qh)
         return {
@@ -182,7 +220,16 @@ class TwoLayerQG(PeriodicQG):
 
     def _psih(self, x: Tensor, p: Tensor) -> Tensor:
         g = self.modes.to(x)
-        return _inverse(g, coupling(*self.split(p)[:4]), x.dtype.to_complex())(g.forward(x))
+        return self._invert(self.to_pv(g.forward(x), p), p)
+
+    def _invert(self, qh: Tensor, p: Tensor) -> Tensor:
+        """Coefficients of psi from those of q."""
+        return _inverse(self.modes.to(qh), coupling(*self.split(p)[:4]), qh.dtype)(qh)
+
+    def _pv(self, x: Tensor, p: Tensor) -> Tensor:
+        """q1 and q2 in 1/s of states."""
+        g = self.modes.to(x)
+        return g.inverse(self.to_pv(g.forward(x), p))
 
     # Initial states.
 
@@ -215,7 +262,7 @@ class TwoLayerQG(PeriodicQG):
         smooth = g.exponential_filter(self.strength, self.cutoff)
         plain = TwoLayerQG(self.grid.shape[0], "filter", self.modes.lengths[0])
         tendency = plain.tendency(p)
-        qh, states = g.forward(x), [x]
+        qh, states = self.to_pv(g.forward(x), p), [x]
         past: list[Tensor] = []
         for length in t.diff().tolist():
             steps = math.ceil(length / self.filter_step - 1e-9)
@@ -224,7 +271,7 @@ class TwoLayerQG(PeriodicQG):
                 weights = ADAMS_BASHFORTH[len(past) - 1]
                 rate = sum((w * k for w, k in zip(weights[1:], past[1:], strict=True)), weights[0] * past[0])
                 qh = smooth * torch.add(qh, rate, alpha=length / steps)
-            states.append(g.inverse(qh))
+            states.append(g.inverse(self.from_pv(qh, p)))
         result = torch.stack(states)
         check_finite(result, t)
         return result

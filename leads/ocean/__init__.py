@@ -1,0 +1,1 @@
+"""Ocean circulation: forecasting currents and temperature from partial observations."""
