@@ -49,7 +49,7 @@ def known_half(plan: dict[str, Any], role: str) -> Physics:
 
 def build(row: dict[str, Any], plan: dict[str, Any], data: Trajectories, seed: int) -> DecomposedDynamics:
     """An untrained model of one row."""
-    network, settings = plan["network"], row.get("settings", {})
+    network, settings = plan["correction" if "physics" in row else "network"], row.get("settings", {})
     if "physics" not in row:
         return leads.build(
             row["algorithm"], data, network["name"], network["settings"], seed=seed, **plan["rollout"], **settings
@@ -93,7 +93,7 @@ def run(name: str, plan: dict[str, Any], data: dict[str, Trajectories], seed: in
     if done.exists():
         return json.loads(done.read_text())
     model = build(row, plan, data["train"], seed)
-    trainer = plan["trainer"] | row.get("trainer", {})
+    trainer = plan["trainer"] | plan["hybrids" if "physics" in row else "networks"] | row.get("trainer", {})
     fitted = leads.fit(model, data["train"], data["valid"], run_dir=folder, seed=seed, **trainer)
     result = scored(model, data, plan, seed=seed, **row.get("adapt", {}))
     result |= {
