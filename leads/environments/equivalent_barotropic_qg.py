@@ -123,7 +123,8 @@ class EquivalentBarotropicQG(PeriodicQG):
         g = self.modes.to(x)
         _, _, drag = self.split(p)
         place = self._rotation(p)
-        qh = self.to_pv(g.forward(x), p)
+        xh = g.forward(x)
+        qh = self.to_pv(xh, p)
         # Diagonals that act on psi and on q.
         on_psi = torch.zeros_like(g.derivative(-1) + 0 * g.k2)
         if "planetary" in names:
@@ -131,11 +132,10 @@ class EquivalentBarotropicQG(PeriodicQG):
         if "drag" in names:
             on_psi = on_psi + drag * g.k2
         rate = on_psi.unsqueeze(-3) * (-qh / (g.k2 + place.stretching).unsqueeze(-3))
-        if "dissipation" in names:
-            rate = rate + self.damping(p) * qh
         if "advection" in names:
             rate = rate + self.tendency(p)(qh)
-        return g.inverse(self.from_pv(rate, p))
+        rate = self.from_pv(rate, p)
+        return g.inverse(rate + self.damping(p) * xh if "dissipation" in names else rate)
 
     def to_pv(self, xh: Tensor, p: Tensor) -> Tensor:
         return self._factor(p) * xh
