@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Container
-from functools import partial
+from functools import lru_cache, partial
 from itertools import product
 from typing import Literal, NamedTuple
 
@@ -17,7 +17,7 @@ from leads.environments.family import Box, Budget, EnvironmentFamily, choose_spl
 from leads.environments.quasi_geostrophic import Dissipation, PeriodicQG
 from leads.environments.system import Channel, Parameter, Term
 from leads.integrators import check_finite, check_times
-from leads.numerics import SpectralGrid, advection, random_field
+from leads.numerics import SpectralGrid, random_field
 
 DAY = 86400.0
 GRAVITY = 9.81
@@ -129,18 +129,22 @@ class TwoLayerQG(PeriodicQG):
         )
         shear, rek = shear if "mean flow" in names else 0 * shear, rek if "drag" in names else 0 * rek
         invert = _inverse(g, c, p.dtype.to_complex())
-        along_x = g.derivative(-1) + 0 * g.k2
-        # One product each with the coefficients of q and of psi, layer by layer.
-        carried = torch.stack([shear * along_x, torch.zeros_like(shear * along_x)], -3)
-        sloped = torch.stack([c.gradient[0] * along_x, c.gradient[1] * along_x - rek * g.k2], -3)
-        advects = "advection" in names
+        # One product each with the coefficients of q and of psi, layer by layer; every sign is in the factors.
+        along_x = (-g.derivative(-1) + 0 * g.k2).unsqueeze(-3)
+        carried = torch.stack([shear, 0 * shear], -3) * along_x
+        sloped = torch.stack([c.gradient[0] + 0 * g.k2, c.gradient[1] + 0 * g.k2], -3) * along_x
+        sloped = sloped + torch.stack([0 * rek * g.k2, rek * g.k2], -3)
+        if "advection" not in names:
+            return lambda qh: torch.addcmul(carried * qh, sloped, invert(qh))
+        flow, outflow, mask = _flux_symbols(g, self.dealias)
 
         def tendency(qh: Tensor) -> Tensor:
             psih = invert(qh)
-            if not advects:
-                return -torch.addcmul(carried * qh, sloped, psih)
-            nonlinear = advection(g, psih, qh, dealias=self.dealias)
-            return -torch.addcmul(torch.addcmul(nonlinear, carried, qh), sloped, psih)
+            velocity = g.inverse(flow * psih.unsqueeze(-3))
+            q = g.inverse(qh if mask is None else mask * qh)
+            along, across = g.forward(velocity * q.unsqueeze(-3)).unbind(-3)
+            rate = torch.addcmul(torch.addcmul(carried * qh, sloped, psih), outflow[0], along)
+            return torch.addcmul(rate, outflow[1], across)
 
         return tendency
 
@@ -259,7 +263,7 @@ class TwoLayerQG(PeriodicQG):
     def _advance_published(self, x: Tensor, p: Tensor, t: Tensor) -> Tensor:
         check_times(t)
         g = self.modes.to(x)
-        smooth = g.exponential_filter(self.strength, self.cutoff)
+        smooth = g.exponential_filter(self.strength, self.cutoff).to(x.dtype.to_complex())
         plain = TwoLayerQG(self.grid.shape[0], "filter", self.modes.lengths[0])
         tendency = plain.tendency(p)
         qh, states = self.to_pv(g.forward(x), p), [x]
@@ -268,9 +272,9 @@ class TwoLayerQG(PeriodicQG):
             steps = math.ceil(length / self.filter_step - 1e-9)
             for _ in range(steps):
                 past = [tendency(qh), *past[:2]]
-                weights = ADAMS_BASHFORTH[len(past) - 1]
-                rate = sum((w * k for w, k in zip(weights[1:], past[1:], strict=True)), weights[0] * past[0])
-                qh = smooth * torch.add(qh, rate, alpha=length / steps)
+                for weight, rate in zip(ADAMS_BASHFORTH[len(past) - 1], past, strict=True):
+                    qh = torch.add(qh, rate, alpha=weight * length / steps)
+                qh = qh * smooth
             states.append(g.inverse(self.from_pv(qh, p)))
         result = torch.stack(states)
         check_finite(result, t)
@@ -284,6 +288,19 @@ def _inverse(g: SpectralGrid, c: Coupling, dtype: torch.dtype) -> Callable[[Tens
     own = torch.stack([scale * (k2 + c.f2), scale * (k2 + c.f1)], -3).to(dtype)
     other = torch.stack([scale * c.f1, scale * c.f2], -3).to(dtype)
     return lambda qh: torch.addcmul(own * qh, other, qh.flip(-3))
+
+
+@lru_cache(maxsize=64)
+def _flux_symbols(g: SpectralGrid, dealias: bool) -> tuple[Tensor, Tensor, Tensor | None]:
+    """From psi to (u, v), from (u q, v q) to minus their divergence, ``(2, Y, X // 2 + 1)`` each, and the 2/3 rule's mask;
+    the mask is folded into the first two."""
+    with torch.inference_mode(False):
+        along_y, along_x = torch.broadcast_tensors(g.derivative(0), g.derivative(-1))
+        flow, outflow = torch.stack([-along_y, along_x]), torch.stack([-along_x, -along_y])
+        if not dealias:
+            return flow, outflow, None
+        mask = g.dealias.to(flow.dtype)
+        return flow * mask, outflow * mask, mask
 
 
 def growth_rate(p: Tensor, k: Tensor, l: Tensor) -> Tensor:  # noqa: E741
