@@ -14,7 +14,7 @@ from torch import Tensor
 
 from leads.environments.arguments import points
 from leads.environments.family import Box, Budget, EnvironmentFamily, choose_split, register
-from leads.environments.quasi_geostrophic import Dissipation, PeriodicQG
+from leads.environments.quasi_geostrophic import CHUNK, Dissipation, PeriodicQG
 from leads.environments.system import Channel, Parameter, Term
 from leads.integrators import check_finite, check_times
 from leads.numerics import SpectralGrid, random_field
@@ -258,7 +258,12 @@ class TwoLayerQG(PeriodicQG):
 
         Steps are the longest that divide the intervals of ``t`` and are no longer than ``filter_step``.
         """
-        return self._flat(x0, p, lambda x, q: self._advance_published(x, q, t))
+        # As many together as stay in a core's cache.
+        chunk = max(1, CHUNK // math.prod(self.state_shape))
+        solve = lambda x, q: torch.cat(  # noqa: E731
+            [self._advance_published(*part, t) for part in zip(x.split(chunk), q.split(chunk), strict=True)], 1
+        )
+        return self._flat(x0, p, solve)
 
     def _advance_published(self, x: Tensor, p: Tensor, t: Tensor) -> Tensor:
         check_times(t)
