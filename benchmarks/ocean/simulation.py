@@ -1,6 +1,6 @@
 """Forecasts of two-layer turbulence in regions never seen: what physics, networks and hybrids of both make of it.
 
-    OMP_NUM_THREADS=1 python benchmarks/ocean/simulation.py [--seeds 0 1] [--rows CoDA hybrid ...]
+    OMP_NUM_THREADS=1 python benchmarks/ocean/simulation.py [--seeds 0 1] [--rows CoDA hybrid ...] [--finished]
 
 simulation.yaml beside this file says what is simulated, what the physics knows and how every row is trained. Weights are
 chosen on validation trajectories of the seen regions; each new region is adapted to on its one support trajectory; test
@@ -86,9 +86,13 @@ def scored(model: DecomposedDynamics, data: dict[str, Trajectories], plan: dict[
     return result
 
 
+def place(name: str, seed: int) -> Path:
+    return RUNS / "simulation" / name.replace(" ", "_").replace(",", "") / f"seed{seed}"
+
+
 def run(name: str, plan: dict[str, Any], data: dict[str, Trajectories], seed: int) -> dict[str, Any]:
     row = plan["rows"][name]
-    folder = RUNS / "simulation" / name.replace(" ", "_").replace(",", "") / f"seed{seed}"
+    folder = place(name, seed)
     done = folder / "result.json"
     if done.exists():
         return json.loads(done.read_text())
@@ -109,6 +113,7 @@ def main(arguments: list[str]) -> None:
     plan = yaml.safe_load((HERE / "simulation.yaml").read_text())
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     parser.add_argument("--rows", nargs="*", default=list(plan["rows"]))
+    parser.add_argument("--finished", action="store_true", help="report what is there, train nothing")
     args = parser.parse_args(arguments)
     torch.set_num_threads(1)
     data = make_data(plan, RUNS / "data")
@@ -119,6 +124,8 @@ def main(arguments: list[str]) -> None:
     rows.append({"row": "physics, adapted", **scored(physics_alone(plan, 6), data, plan)})
     for seed in args.seeds:
         for name in args.rows:
+            if args.finished and not (place(name, seed) / "result.json").exists():
+                continue
             try:
                 r = run(name, plan, data, seed)
             except leads.LeadsError as reason:

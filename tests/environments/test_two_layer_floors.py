@@ -94,7 +94,7 @@ def test_depth_weighted_enstrophy_over_twenty_days(delta: float) -> None:
     system = TwoLayerQG(32, "none")
     g = system.modes
     x = g.inverse(g.dealias * g.forward(system.sample_x0(1, np.random.RandomState(0))[0]))
-    states = run(system, x, wide(1.5e-11, 15e3, delta, 0, 0), wide(0, 10, 20) * DAY, refine=4)
+    states = run(system, x, wide(1.5e-11, 15e3, delta, 0, 0), wide(0, 10, 20) * DAY, refine=6)
     depths = wide(3.0 * delta, 3.0)
     enstrophy = states.square().mean((-2, -1))
     weighted = (enstrophy * depths).sum(-1)
@@ -107,16 +107,18 @@ def test_depth_weighted_enstrophy_over_twenty_days(delta: float) -> None:
 def test_dissipation_does_not_know_the_step(dissipation: str) -> None:
     """Ten days by long and by short steps end the same, where the published filter, applied per step, does not."""
     system = TwoLayerQG(32, dissipation)  # type: ignore[arg-type]
-    x, p, t = system.sample_x0(1, np.random.RandomState(0))[0], wide(1.5e-11, 15e3, 0.25, 0.05, 5.787e-7), wide(0, 10 * DAY)
-    long, short = (run(system, x, p, t, refine=r)[-1] for r in (1, 6))
-    assert float((long - short).norm() / short.norm()) < 1e-5
+    p, t = wide(1.5e-11, 15e3, 0.25, 0.05, 5.787e-7), wide(0, 10 * DAY)
+    # Not from the first draw, whose smallest scales the filter removes within minutes.
+    x = run(system, system.sample_x0(1, np.random.RandomState(0))[0], p, wide(0, 5 * DAY))[-1]
+    long, short = (run(system, x, p, t, refine=r)[-1] for r in (1, 4))
+    assert float((long - short).norm() / short.norm()) < 1e-7
     if dissipation == "filter":
         ends = []
-        for step in (7200.0, 1800.0):
+        for step in (7200.0, 3600.0):
             published = TwoLayerQG(32)
             published.filter_step = step
             ends.append(published.simulate_published(x[None, None], p[None], t)[0, 0, -1])
-        assert float((ends[0] - ends[1]).norm() / ends[1].norm()) > 0.02
+        assert float((ends[0] - ends[1]).norm() / ends[1].norm()) > 0.05
 
 
 def test_single_precision_is_enough_for_weeks() -> None:
