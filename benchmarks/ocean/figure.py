@@ -1,6 +1,6 @@
 """The table and the figure of docs/ocean_simulation.md, from benchmarks/results/ocean/simulation.json.
 
-    python benchmarks/ocean/figure.py
+python benchmarks/ocean/figure.py
 """
 
 from __future__ import annotations
@@ -47,7 +47,9 @@ def table(result: dict[str, Any]) -> str:
             spread = f" ± {each[:, k].std(ddof=1):.2f}" if len(each) > 1 else ""
             cells.append(f"{each[:, k].mean():.2f}{spread}")
         took = f"{seconds[name]:.0f} s" if seconds.get(name) else ""
-        lines.append(f"| {name} | " + " | ".join(cells) + f" | {len(each) if name in trained(result) else ''} | {took} |")
+        lines.append(
+            f"| {name} | " + " | ".join(cells) + f" | {len(each) if name in trained(result) else ''} | {took} |"
+        )
     return "\n".join(lines)
 
 

@@ -118,8 +118,7 @@ def main(arguments: list[str]) -> None:
     torch.set_num_threads(1)
     data = make_data(plan, RUNS / "data")
     rows = [
-        {"row": name, **made}
-        for name, made in references(data, lambda f: rmse(f, data["test"], plan), plan).items()
+        {"row": name, **made} for name, made in references(data, lambda f: rmse(f, data["test"], plan), plan).items()
     ]
     rows.append({"row": "physics, adapted", **scored(physics_alone(plan, 6), data, plan)})
     for seed in args.seeds:

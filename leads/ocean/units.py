@@ -34,7 +34,9 @@ class InUnits(System):
     ) -> None:
         units = [float(state)] * len(system.channels) if isinstance(state, (int, float)) else [float(u) for u in state]
         if len(units) != len(system.channels):
-            raise ShapeError(f"{len(units)} units came for the {len(system.channels)} channels of {type(system).__name__}.")
+            raise ShapeError(
+                f"{len(units)} units came for the {len(system.channels)} channels of {type(system).__name__}."
+            )
         if not time > 0 or not all(u > 0 for u in units):
             raise SettingsError(f"Units must be positive, got time={time} and state={state}.")
         self.system, self.time, self.units = system, time, units

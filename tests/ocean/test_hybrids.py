@@ -101,24 +101,7 @@ def test_the_least_learned_part_is_the_drag() -> None:
     assert float(split.parameters["beta"]) == pytest.approx(best.x[0] * 1e-11, rel=1e-4)
     assert float(split.parameters["rd"]) == pytest.approx(best.x[1] * 1e4, rel=1e-4)
     assert split.size == pytest.approx(float(left(best.x).square().mean()), rel=1e-4)
-    # What is left is little more or less than the drag, and the physics is the true one within a tenth.
+    # The physics takes some of the drag over, and stays the true one within a tenth.
     drag = float(SYSTEM.partial_rhs(["drag"], zero, x, TRUE[:1]).square().mean())
-    assert 0.5 * drag < split.size <= drag < 0.5 * before
+    assert 0.3 * drag < split.size <= drag < 0.5 * before
     assert float(split.parameters["rd"]) == pytest.approx(16e3, rel=0.1)
-
-
-def test_the_constraint_shrinks_the_learned_part_in_training() -> None:
-    """Under the size penalty a linear network beside the complete physics goes to zero; without it, it does not."""
-    truth = data(3)
-    sizes = []
-    for size in (0.0, 10.0):
-        torch.manual_seed(0)
-        make = lambda: leads.backbones.backbones["conv"](SYSTEM.state_shape, width=2, depth=2, factor=0.3)  # noqa: E731
-        known = Physics(SYSTEM, given=["beta", "rd", "delta", "U", "rek"])
-        hybrid = Hybrid(known, adapters["shared"](make), size=size)
-        model = DecomposedDynamics(hybrid, Table(hybrid, 2)).float()
-        single = truth.to(dtype=torch.float32)
-        leads.fit(model, single, steps=30, lr=3e-2, horizons=(1,), validate_every=1000)
-        contexts = leads.trained(model, data=single).contexts
-        sizes.append(float(hybrid.learned_size(contexts, single).mean()))
-    assert sizes[1] < 0.2 * sizes[0]

@@ -98,9 +98,7 @@ def test_terms_by_hand_on_one_wave() -> None:
     expected = torch.linalg.solve(stretch, torch.tensor([0.0, rek * k**2], dtype=torch.float64))
     torch.testing.assert_close(drag, (expected[:, None, None] * torch.cos(phase))[None], rtol=1e-9, atol=1e-20)
     # The mean current carries q1 and tilts both layers.
-    rate = torch.linalg.solve(
-        stretch, torch.tensor([shear * k**2 - f1 * shear, f2 * shear], dtype=torch.float64)
-    )
+    rate = torch.linalg.solve(stretch, torch.tensor([shear * k**2 - f1 * shear, f2 * shear], dtype=torch.float64))
     mean = heights.partial_rhs(["mean flow"], T0, h, p)
     torch.testing.assert_close(mean, rate[:, None, None] * slope, rtol=1e-9, atol=1e-20)
 
