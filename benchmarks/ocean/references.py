@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from data import coarse_system
 from torch import Tensor
 
@@ -45,5 +44,5 @@ def physics(test: Trajectories, parameters: Tensor | None, terms: list[str], pla
     """Terms of the coarse model, at 3 steps of rk4 a day."""
     assert parameters is not None
     system, p = coarse_system(plan), parameters[:, None].to(test.states)
-    field = lambda t, x: system.partial_rhs(terms, t, x, p)  # noqa: E731
+    field = lambda t, x: system.partial_rhs(terms, t, x, p)
     return integrate(field, test.initial, test.times, substeps=3).movedim(0, 2)

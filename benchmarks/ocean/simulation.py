@@ -56,7 +56,7 @@ def build(row: dict[str, Any], plan: dict[str, Any], data: Trajectories, seed: i
         )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        make = lambda: backbones[network["name"]](data.state_shape, **network["settings"])  # noqa: E731
+        make = lambda: backbones[network["name"]](data.state_shape, **network["settings"])
         hybrid = Hybrid(known_half(plan, row["physics"]), adapters[row["adapter"]](make, **settings))
         return DecomposedDynamics(hybrid, Table(hybrid, data.n_environments, start="mean"), **plan["rollout"])
 

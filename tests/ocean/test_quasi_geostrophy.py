@@ -107,9 +107,7 @@ def test_drag_is_all_that_drag_changes() -> None:
     """Energy lost to the term called drag is the drag of the energy budget, in both kinds of state."""
     model, heights, q, h = pair("hyperviscosity")
     for system, x in ((model, q), (heights, h)):
-        energy = lambda s, system=system: sum(  # noqa: E731
-            v for k, v in system.diagnostics(s, P[:, None]).items() if "energy" in k
-        )
+        energy = lambda s, system=system: sum(v for k, v in system.diagnostics(s, P[:, None]).items() if "energy" in k)
         for term, part in (("drag", "drag"), ("mean flow", "shear"), ("dissipation", "dissipation")):
             rate = system.partial_rhs([term], T0, x, P[:, None])
             lost = torch.func.jvp(energy, (x,), (rate,))[1]
@@ -173,5 +171,5 @@ def test_bad_input() -> None:
     with pytest.raises(SettingsError, match="positive"):
         InUnits(LayerHeights(20), time=0)
     system = leads.make("two_layer_qg", size=24).system
-    with pytest.raises(UnknownNameError, match="bottom drag.*drag"):
+    with pytest.raises(UnknownNameError, match=r"bottom drag.*drag"):
         system.partial_rhs(["bottom drag"], T0, system.sample_x0(1, np.random.RandomState(0)), P[:1])
