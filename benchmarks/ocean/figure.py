@@ -35,7 +35,8 @@ def errors_of(rows: list[dict[str, Any]], channel: int) -> dict[str, np.ndarray]
 
 def table(result: dict[str, Any]) -> str:
     errors = errors_of(result["rows"], 0)
-    seconds = {r["row"]: r["adaptation_seconds"] for r in result["rows"] if "adaptation_seconds" in r}
+    took = lambda r: r.get("adaptation_core_seconds", r["adaptation_seconds"])
+    seconds = {r["row"]: took(r) for r in result["rows"] if "adaptation_seconds" in r}
     lines = [
         "| | " + " | ".join(f"{k} d" for k in LEADS) + " | seeds | adapted in |",
         "|---|" + "---|" * (len(LEADS) + 2),
@@ -46,9 +47,9 @@ def table(result: dict[str, Any]) -> str:
         for k in LEADS:
             spread = f" ± {each[:, k].std(ddof=1):.2f}" if len(each) > 1 else ""
             cells.append(f"{each[:, k].mean():.2f}{spread}")
-        took = f"{seconds[name]:.0f} s" if seconds.get(name) else ""
+        time = f"{seconds[name]:.0f} s" if seconds.get(name, 0) > 0.5 else ""
         lines.append(
-            f"| {name} | " + " | ".join(cells) + f" | {len(each) if name in trained(result) else ''} | {took} |"
+            f"| {name} | " + " | ".join(cells) + f" | {len(each) if name in trained(result) else ''} | {time} |"
         )
     return "\n".join(lines)
 

@@ -74,11 +74,13 @@ def rmse(forecast: Tensor, data: Trajectories, plan: dict[str, Any]) -> list[lis
 
 def scored(model: DecomposedDynamics, data: dict[str, Trajectories], plan: dict[str, Any], **settings: Any) -> Any:
     """Adapt to the new regions and forecast their test trajectories."""
-    began = time.perf_counter()
+    began, worked = time.perf_counter(), time.process_time()
     adapted = leads.adapt(model, data["adapt"], **settings)
-    seconds = time.perf_counter() - began
+    seconds, work = time.perf_counter() - began, time.process_time() - worked
     test = data["test"]
     result = {"rmse_cm": rmse(adapted.forecast(test.initial, test.times), test, plan), "adaptation_seconds": seconds}
+    # What one core needs by itself; the seconds also hold what others took of a shared one.
+    result["adaptation_core_seconds"] = work
     adapter = model.adapter
     if isinstance(adapter, Hybrid) and adapter.physics is not None and adapter.physics.own_start:
         found = adapter.physical(adapted.contexts)
@@ -100,6 +102,7 @@ def run(name: str, plan: dict[str, Any], data: dict[str, Trajectories], seed: in
     trainer = plan["trainer"] | plan["hybrids" if "physics" in row else "networks"] | row.get("trainer", {})
     fitted = leads.fit(model, data["train"], data["valid"], run_dir=folder, seed=seed, **trainer)
     result = scored(model, data, plan, seed=seed, **row.get("adapt", {}))
+    torch.save(model.state_dict(), folder / "weights.pt")
     result |= {
         "row": name, "seed": seed, "valid": fitted.best_valid, "best_step": fitted.best_step,
         "training_seconds": fitted.seconds, "weights": sum(w.numel() for w in model.parameters()),
@@ -134,7 +137,8 @@ def main(arguments: list[str]) -> None:
     for r in rows:
         errors = torch.tensor(r["rmse_cm"][0]).mean(0)
         shown = " ".join(f"{float(errors[k]):6.2f}" for k in (1, 2, 5, 10, 15, 20))
-        more = f"{r['adaptation_seconds']:5.1f} s to adapt" if "adaptation_seconds" in r else ""
+        seconds = r.get("adaptation_core_seconds", r.get("adaptation_seconds"))
+        more = "" if seconds is None else f"{seconds:5.1f} s to adapt"
         print(f"{r['row']:28s} {r.get('seed', ''):>2} {shown}  {more}", flush=True)
     out = ROOT / "benchmarks" / "results" / "ocean" / "simulation.json"
     out.parent.mkdir(parents=True, exist_ok=True)
