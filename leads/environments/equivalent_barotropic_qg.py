@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from itertools import product
 from typing import Literal, NamedTuple
 
@@ -14,7 +15,7 @@ from torch import Tensor
 from leads.environments.arguments import points
 from leads.environments.family import Box, Budget, EnvironmentFamily, choose_split, register
 from leads.environments.quasi_geostrophic import Dissipation, PeriodicQG
-from leads.environments.system import Channel, Parameter
+from leads.environments.system import Channel, Parameter, Term
 from leads.errors import SettingsError
 from leads.numerics import SpectralGrid, advection, random_field
 
@@ -78,6 +79,12 @@ class EquivalentBarotropicQG(PeriodicQG):
         Parameter("c", "m s-1", 0.5, 5.0, "long gravity-wave speed of the first baroclinic mode"),
         Parameter("drag", "s-1", 0.0, 1e-5, "linear drag on the flow"),
     )
+    terms = (
+        Term("advection", ("latitude", "c")),
+        Term("planetary", ("latitude", "c")),
+        Term("drag", ("latitude", "c", "drag")),
+        Term("dissipation"),
+    )
     step, filter_step = 3600.0, 7200.0
     #: Parameters of the spin-up, and its length.
     reference = (38.0, 2.7, 0.0)
@@ -104,6 +111,31 @@ class EquivalentBarotropicQG(PeriodicQG):
         g = self.modes.to(p)
         inverse = (-1 / (g.k2 + self._rotation(p).stretching)).unsqueeze(-3).to(p.dtype.to_complex())
         return lambda qh: -advection(g, inverse * qh, qh, dealias=self.dealias)
+
+    def parts(self, t: Tensor, x: Tensor, p: Tensor) -> dict[str, Callable[[], Tensor]]:
+        """``advection`` -J(psi, q); ``planetary`` -beta psi_x; ``drag``; ``dissipation`` of the small scales: each as the
+        rate of h that it gives."""
+        return {term.name: partial(self._sum, (term.name,), t, x, p) for term in self.terms}
+
+    def _sum(self, names: tuple[str, ...], t: Tensor, x: Tensor, p: Tensor) -> Tensor:
+        # All named terms share one transform each way.
+        del t
+        g = self.modes.to(x)
+        _, _, drag = self.split(p)
+        place = self._rotation(p)
+        xh = g.forward(x)
+        qh = self.to_pv(xh, p)
+        # Diagonals that act on psi and on q.
+        on_psi = torch.zeros_like(g.derivative(-1) + 0 * g.k2)
+        if "planetary" in names:
+            on_psi = on_psi - place.beta * g.derivative(-1)
+        if "drag" in names:
+            on_psi = on_psi + drag * g.k2
+        rate = on_psi.unsqueeze(-3) * (-qh / (g.k2 + place.stretching).unsqueeze(-3))
+        if "advection" in names:
+            rate = rate + self.tendency(p)(qh)
+        rate = self.from_pv(rate, p)
+        return g.inverse(rate + self.damping(p) * xh if "dissipation" in names else rate)
 
     def to_pv(self, xh: Tensor, p: Tensor) -> Tensor:
         return self._factor(p) * xh

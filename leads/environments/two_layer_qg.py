@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Container
+from functools import lru_cache, partial
 from itertools import product
 from typing import Literal, NamedTuple
 
@@ -13,15 +14,18 @@ from torch import Tensor
 
 from leads.environments.arguments import points
 from leads.environments.family import Box, Budget, EnvironmentFamily, choose_split, register
-from leads.environments.quasi_geostrophic import Dissipation, PeriodicQG
-from leads.environments.system import Channel, Parameter
+from leads.environments.quasi_geostrophic import CHUNK, Dissipation, PeriodicQG
+from leads.environments.system import Channel, Parameter, Term
 from leads.integrators import check_finite, check_times
-from leads.numerics import SpectralGrid, advection, random_field
+from leads.numerics import SpectralGrid, random_field
 
 DAY = 86400.0
 GRAVITY = 9.81
 #: Weights of the newest and older slopes at orders 1, 2 and 3.
 ADAMS_BASHFORTH = ((1.0,), (3 / 2, -1 / 2), (23 / 12, -16 / 12, 5 / 12))
+
+#: The terms that :meth:`TwoLayerQG.tendency` holds; the dissipation is solved exactly.
+MOVING = ("advection", "planetary", "mean flow", "drag")
 
 
 class Coupling(NamedTuple):
@@ -84,6 +88,13 @@ class TwoLayerQG(PeriodicQG):
         Parameter("U", "m s-1", -0.5, 0.5, "mean current of the upper layer over that of the lower"),
         Parameter("rek", "s-1", 0.0, 1e-5, "bottom drag"),
     )
+    terms = (
+        Term("advection", ("rd", "delta")),
+        Term("planetary", ("beta", "rd", "delta")),
+        Term("mean flow", ("rd", "delta", "U")),
+        Term("drag", ("rd", "delta", "rek")),
+        Term("dissipation"),
+    )
     step, filter_step = 5400.0, 7200.0
 
     def __init__(
@@ -107,21 +118,51 @@ class TwoLayerQG(PeriodicQG):
         return self.damping(p)
 
     def tendency(self, p: Tensor) -> Callable[[Tensor], Tensor]:
+        return self._tendency(p, MOVING)
+
+    def _tendency(self, p: Tensor, names: Container[str]) -> Callable[[Tensor], Tensor]:
+        """The sum of those of the terms ``MOVING`` that are named."""
         g = self.modes.to(p)
         beta, rd, delta, shear, rek = self.split(p)
-        c = coupling(beta, rd, delta, shear)
+        c = coupling(
+            beta if "planetary" in names else 0 * beta, rd, delta, shear if "mean flow" in names else 0 * shear
+        )
+        shear, rek = shear if "mean flow" in names else 0 * shear, rek if "drag" in names else 0 * rek
         invert = _inverse(g, c, p.dtype.to_complex())
-        along_x = g.derivative(-1) + 0 * g.k2
-        # One product each with the coefficients of q and of psi, layer by layer.
-        carried = torch.stack([shear * along_x, torch.zeros_like(shear * along_x)], -3)
-        sloped = torch.stack([c.gradient[0] * along_x, c.gradient[1] * along_x - rek * g.k2], -3)
+        # One product each with the coefficients of q and of psi, layer by layer; every sign is in the factors.
+        along_x = (-g.derivative(-1) + 0 * g.k2).unsqueeze(-3)
+        carried = torch.stack([shear, 0 * shear], -3) * along_x
+        sloped = torch.stack([c.gradient[0] + 0 * g.k2, c.gradient[1] + 0 * g.k2], -3) * along_x
+        sloped = sloped + torch.stack([0 * rek * g.k2, rek * g.k2], -3)
+        if "advection" not in names:
+            return lambda qh: torch.addcmul(carried * qh, sloped, invert(qh))
+        flow, outflow, mask = _flux_symbols(g, self.dealias)
 
         def tendency(qh: Tensor) -> Tensor:
             psih = invert(qh)
-            nonlinear = advection(g, psih, qh, dealias=self.dealias)
-            return -torch.addcmul(torch.addcmul(nonlinear, carried, qh), sloped, psih)
+            velocity = g.inverse(flow * psih.unsqueeze(-3))
+            q = g.inverse(qh if mask is None else mask * qh)
+            along, across = g.forward(velocity * q.unsqueeze(-3)).unbind(-3)
+            rate = torch.addcmul(torch.addcmul(carried * qh, sloped, psih), outflow[0], along)
+            return torch.addcmul(rate, outflow[1], across)
 
         return tendency
+
+    def parts(self, t: Tensor, x: Tensor, p: Tensor) -> dict[str, Callable[[], Tensor]]:
+        """``advection`` -J(psi, q); ``planetary`` -beta psi_x; ``mean flow``: all that is proportional to U; ``drag``;
+        ``dissipation`` of the small scales."""
+        return {term.name: partial(self._sum, (term.name,), t, x, p) for term in self.terms}
+
+    def _sum(self, names: tuple[str, ...], t: Tensor, x: Tensor, p: Tensor) -> Tensor:
+        # All named terms share one transform each way and one inversion.
+        del t
+        g = self.modes.to(x)
+        qh = self.to_pv(g.forward(x), p)
+        moving = [name for name in names if name in MOVING]
+        rate = self._tendency(p, moving)(qh) if moving else torch.zeros_like(qh)
+        if "dissipation" in names:
+            rate = rate + self.damping(p) * qh
+        return g.inverse(self.from_pv(rate, p))
 
     # What physicists watch.
 
@@ -148,7 +189,7 @@ class TwoLayerQG(PeriodicQG):
         psih = self._psih(x, p)
         kinetic = g.inner(psih * g.k2, psih) / 2
         step = psih[..., 0, :, :] - psih[..., 1, :, :]
-        enstrophy = x.square().mean((-2, -1)) / 2
+        enstrophy = self._pv(x, p).square().mean((-2, -1)) / 2
         weights = (c.share, 1 - c.share)
         return {
             "kinetic energy 1": weights[0] * kinetic[..., 0],
@@ -167,7 +208,8 @@ class TwoLayerQG(PeriodicQG):
         g = self.modes.to(x)
         _, _, _, shear, rek = p.unbind(-1)
         c = coupling(*p.unbind(-1)[:4])
-        qh, psih = g.forward(x), self._psih(x, p)
+        qh = self.to_pv(g.forward(x), p)
+        psih = self._invert(qh, p)
         upper, lower = psih[..., 0, :, :], psih[..., 1, :, :]
         lost = -g.inner(psih, self.damping(x) * qh)
         return {
@@ -182,7 +224,16 @@ class TwoLayerQG(PeriodicQG):
 
     def _psih(self, x: Tensor, p: Tensor) -> Tensor:
         g = self.modes.to(x)
-        return _inverse(g, coupling(*self.split(p)[:4]), x.dtype.to_complex())(g.forward(x))
+        return self._invert(self.to_pv(g.forward(x), p), p)
+
+    def _invert(self, qh: Tensor, p: Tensor) -> Tensor:
+        """Coefficients of psi from those of q."""
+        return _inverse(self.modes.to(qh), coupling(*self.split(p)[:4]), qh.dtype)(qh)
+
+    def _pv(self, x: Tensor, p: Tensor) -> Tensor:
+        """q1 and q2 in 1/s of states."""
+        g = self.modes.to(x)
+        return g.inverse(self.to_pv(g.forward(x), p))
 
     # Initial states.
 
@@ -207,24 +258,29 @@ class TwoLayerQG(PeriodicQG):
 
         Steps are the longest that divide the intervals of ``t`` and are no longer than ``filter_step``.
         """
-        return self._flat(x0, p, lambda x, q: self._advance_published(x, q, t))
+        # As many together as stay in a core's cache.
+        chunk = max(1, CHUNK // math.prod(self.state_shape))
+        solve = lambda x, q: torch.cat(  # noqa: E731
+            [self._advance_published(*part, t) for part in zip(x.split(chunk), q.split(chunk), strict=True)], 1
+        )
+        return self._flat(x0, p, solve)
 
     def _advance_published(self, x: Tensor, p: Tensor, t: Tensor) -> Tensor:
         check_times(t)
         g = self.modes.to(x)
-        smooth = g.exponential_filter(self.strength, self.cutoff)
+        smooth = g.exponential_filter(self.strength, self.cutoff).to(x.dtype.to_complex())
         plain = TwoLayerQG(self.grid.shape[0], "filter", self.modes.lengths[0])
         tendency = plain.tendency(p)
-        qh, states = g.forward(x), [x]
+        qh, states = self.to_pv(g.forward(x), p), [x]
         past: list[Tensor] = []
         for length in t.diff().tolist():
             steps = math.ceil(length / self.filter_step - 1e-9)
             for _ in range(steps):
                 past = [tendency(qh), *past[:2]]
-                weights = ADAMS_BASHFORTH[len(past) - 1]
-                rate = sum((w * k for w, k in zip(weights[1:], past[1:], strict=True)), weights[0] * past[0])
-                qh = smooth * torch.add(qh, rate, alpha=length / steps)
-            states.append(g.inverse(qh))
+                for weight, rate in zip(ADAMS_BASHFORTH[len(past) - 1], past, strict=True):
+                    qh = torch.add(qh, rate, alpha=weight * length / steps)
+                qh = qh * smooth
+            states.append(g.inverse(self.from_pv(qh, p)))
         result = torch.stack(states)
         check_finite(result, t)
         return result
@@ -237,6 +293,19 @@ def _inverse(g: SpectralGrid, c: Coupling, dtype: torch.dtype) -> Callable[[Tens
     own = torch.stack([scale * (k2 + c.f2), scale * (k2 + c.f1)], -3).to(dtype)
     other = torch.stack([scale * c.f1, scale * c.f2], -3).to(dtype)
     return lambda qh: torch.addcmul(own * qh, other, qh.flip(-3))
+
+
+@lru_cache(maxsize=64)
+def _flux_symbols(g: SpectralGrid, dealias: bool) -> tuple[Tensor, Tensor, Tensor | None]:
+    """From psi to (u, v), from (u q, v q) to minus their divergence, ``(2, Y, X // 2 + 1)`` each, and the 2/3 rule's mask;
+    the mask is folded into the first two."""
+    with torch.inference_mode(False):
+        along_y, along_x = torch.broadcast_tensors(g.derivative(0), g.derivative(-1))
+        flow, outflow = torch.stack([-along_y, along_x]), torch.stack([-along_x, -along_y])
+        if not dealias:
+            return flow, outflow, None
+        mask = g.dealias.to(flow.dtype)
+        return flow * mask, outflow * mask, mask
 
 
 def growth_rate(p: Tensor, k: Tensor, l: Tensor) -> Tensor:  # noqa: E741
