@@ -7,7 +7,7 @@ and 1.1e-4 / s, mean depths 12 and 18 m), one frame in 6 hours, of which the hei
 Equations known, f0 and H of each environment not: they are contexts, learned from heights. Training on windows of up to
 72 hours; weights chosen on validation trajectories; scores on test trajectories, at the lead of the longest training
 window, against the height without noise. 4D-Var uses the trained dynamics. New environments are adapted to one observed
-trajectory each. Results: benchmarks/results/ocean_hidden_state.json, which a later run with other seeds adds to.
+trajectory each. Results: benchmarks/results/ocean/hidden_state.json, which a later run with other seeds adds to.
 """
 
 from __future__ import annotations
@@ -207,7 +207,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--lr", type=float, default=4e-3)
     parser.add_argument("--noise", type=float, default=0.003, help="of the height, in m")
     parser.add_argument("--trajectories", type=int, default=3, help="test trajectories of each environment")
-    parser.add_argument("--out", default=str(ROOT / "benchmarks" / "results" / "ocean_hidden_state.json"))
+    parser.add_argument("--out", default=str(ROOT / "benchmarks" / "results" / "ocean" / "hidden_state.json"))
     args = parser.parse_args(arguments)
     out = Path(args.out)
     runs = json.loads(out.read_text())["runs"] if out.exists() else []

@@ -9,7 +9,7 @@ ridges and weights, 31 days test. The networks' learning rate (of 1e-2, 3e-3, 1e
 were chosen on the validation days of seen windows, with one network for all. The maps are interpolated in time over weeks, also from later observations: forecast
 skill leaks from them. This proves the path from file to file and is no measure of forecasting the sea.
 
-Writes benchmarks/results/ocean_mediterranean.json and, for maps, runs/ocean_mediterranean/forecast.nc.
+Writes benchmarks/results/ocean/mediterranean.json and, for maps, runs/ocean/mediterranean/forecast.nc.
 """
 
 from __future__ import annotations
@@ -261,7 +261,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--history", type=int, default=2, help="days that the networks see")
     parser.add_argument("--fold", type=int, default=2, help="windows with this remainder by 5 are never seen")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--name", default="ocean_mediterranean")
+    parser.add_argument("--name", default="mediterranean")
     args = parser.parse_args(arguments)
     began, wall = time.process_time(), time.perf_counter()
     windows, seen, new = data_of(args)
@@ -283,7 +283,7 @@ def main(arguments: list[str]) -> None:
             for lag, row in result.pop(group).items():
                 rows[group][lag][f"network, {method}"] = row
         if not info or result["valid"] < min(v["valid"] for v in info.values()):
-            file = {"method": method, **networks.file(ROOT / "runs" / args.name / "forecast.nc")}
+            file = {"method": method, **networks.file(ROOT / "runs" / "ocean" / args.name / "forecast.nc")}
         info[method] = result
         print(method, json.dumps(result), flush=True)
     for group, per in rows.items():
@@ -309,7 +309,7 @@ def main(arguments: list[str]) -> None:
         "reached": {"shared + residual beats pooled and persistence at 10 days": bool(ten["shared + residual"]["rmse_cm"] < min(ten["pooled"]["rmse_cm"], ten["persistence"]["rmse_cm"]))},
         "seconds": {"cpu": time.process_time() - began, "wall": time.perf_counter() - wall},
     }  # fmt: skip
-    out = ROOT / "benchmarks" / "results" / f"{args.name}.json"
+    out = ROOT / "benchmarks" / "results" / "ocean" / f"{args.name}.json"
     out.write_text(json.dumps(result, indent=1))
     print(out)
 

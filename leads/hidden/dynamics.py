@@ -76,9 +76,7 @@ class HiddenStateDynamics(DecomposedDynamics):
     @property
     def full(self) -> DecomposedDynamics:
         """The dynamics of the full state, which share the weights: their rollouts start from states."""
-        return DecomposedDynamics(
-            self.adapter, self.source, self.method, self.substeps, self.loss, memory=self.memory
-        )
+        return DecomposedDynamics(self.adapter, self.source, self.method, self.substeps, self.loss, memory=self.memory)
 
     def state(self, past: Tensor, t0: Tensor, contexts: Context) -> Tensor:
         """The full state at ``t0`` from the last observations.

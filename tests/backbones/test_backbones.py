@@ -60,9 +60,9 @@ def test_pairwise_interactions_are_of_two_variables() -> None:
     for bits in range(8):
         on = [k for k in range(3) if bits >> k & 1]
         mixed = mixed + (-1) ** len(on) * net(t, (x + sum(moves[k] for k in on))[None])[0]
-    assert float(mixed.abs().max()) < 1e-14
+    assert float(mixed.detach().abs().max()) < 1e-14
     pair = net(t, (x + moves[0] + moves[1])[None]) - net(t, (x + moves[0])[None]) - net(t, (x + moves[1])[None])
-    assert float((pair + net(t, x[None])).abs().max()) > 1e-4
+    assert float((pair + net(t, x[None])).detach().abs().max()) > 1e-4
 
 
 def test_pairwise_refuses_what_has_no_pairs() -> None:
