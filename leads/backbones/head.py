@@ -37,10 +37,11 @@ class _Head(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, first: Tensor, shift: Tensor, last: Tensor, last_shift: Tensor) -> Tensor:
         ctx.save_for_backward(x, first, shift, last)
-        w, b, v, c = first[:, 0], shift[:, 0], last[:, 0], last_shift[:, 0]
-        out = x.new_empty(*x.shape[:2], v.shape[1], x.shape[3])
-        for n in range(x.shape[1]):
-            out[:, n] = torch.baddbmm(c, v, silu(torch.baddbmm(b, w, x[:, n])))
+        out = x.new_empty(*x.shape[:2], last.shape[2], x.shape[3])
+        for e in range(x.shape[0]):
+            w, b, v, c = first[e, 0], shift[e, 0], last[e, 0], last_shift[e, 0]
+            for n in range(x.shape[1]):
+                torch.addmm(c, v, silu(torch.addmm(b, w, x[e, n])), out=out[e, n])
         return out
 
     @staticmethod
@@ -51,16 +52,16 @@ class _Head(torch.autograd.Function):
                 "of their own (create_graph). Roll out without the promise."
             )
         x, first, shift, last = ctx.saved_tensors
-        w, b, v = first[:, 0], shift[:, 0], last[:, 0]
-        dx = torch.empty_like(x)
-        dw, db, dv = torch.zeros_like(w), torch.zeros_like(b), torch.zeros_like(v)
-        for n in range(x.shape[1]):
-            seen, g = x[:, n], gradient[:, n]
-            z = torch.baddbmm(b, w, seen)
-            dv.baddbmm_(g, silu(z).mT)
-            dz = torch.ops.aten.silu_backward(torch.bmm(v.mT, g), z)
-            dw.baddbmm_(dz, seen.mT)
-            db += dz.sum(2, keepdim=True)
-            dx[:, n] = torch.bmm(w.mT, dz)
+        dx, dw, db, dv = (torch.zeros_like(y) for y in (x, first, shift, last))
+        for e in range(x.shape[0]):
+            w, b, v = first[e, 0], shift[e, 0], last[e, 0]
+            for n in range(x.shape[1]):
+                seen, g = x[e, n], gradient[e, n]
+                z = torch.addmm(b, w, seen)
+                dv[e, 0].addmm_(g, silu(z).T)
+                dz = torch.ops.aten.silu_backward(torch.mm(v.T, g), z)
+                dw[e, 0].addmm_(dz, seen.T)
+                db[e, 0].add_(dz.sum(1, keepdim=True))
+                torch.mm(w.T, dz, out=dx[e, n])
         dc = gradient.sum((1, 3))[:, None, :, None]
-        return dx, dw.unsqueeze(1), db.unsqueeze(1), dv.unsqueeze(1), dc
+        return dx, dw, db, dv, dc
