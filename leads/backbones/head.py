@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import silu
 
-from leads.errors import SettingsError
-from leads.integrators import taken_once
+from leads.integrators import refuse_second, taken_once
 
 
 def pointwise_head(x: Tensor, first: Tensor, shift: Tensor, last: Tensor, last_shift: Tensor) -> Tensor:
@@ -46,11 +45,7 @@ class _Head(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, ...]:
-        if torch.is_grad_enabled():
-            raise SettingsError(
-                "Gradients of this rollout were promised to be taken once (gradients_once), and are asked for with a graph "
-                "of their own (create_graph). Roll out without the promise."
-            )
+        refuse_second()
         x, first, shift, last = ctx.saved_tensors
         dx, dw, db, dv = (torch.zeros_like(y) for y in (x, first, shift, last))
         for e in range(x.shape[0]):

@@ -8,7 +8,7 @@ from leads.integrators.exponential_tableaus import exponential_methods
 from leads.integrators.fixed import Field, check_times, integrate
 from leads.integrators.history import integrate_history
 from leads.integrators.tableaus import Tableau, methods, tableau
-from leads.integrators.written import Passes, gradients_once, integrate_written, taken_once
+from leads.integrators.written import Passes, gradients_once, integrate_written, refuse_second, taken_once
 
 __all__ = [
     "Field",
@@ -27,6 +27,7 @@ __all__ = [
     "integrate_written",
     "interpolate_each",
     "methods",
+    "refuse_second",
     "tableau",
     "taken_once",
 ]

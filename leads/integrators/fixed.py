@@ -120,7 +120,7 @@ def _integrate_ragged(
     wide = wide_shape(x0, times)
     steps = times.diff(dim=0) / substeps
     # A step length that all entries share is a plain number: half the operations of a tensor of lengths.
-    common = [_common(h) for h in steps]
+    common = [common_length(h) for h in steps]
     steps, times = steps.to(x0), times.to(x0)
     states = [x0]
     x = x0
@@ -183,7 +183,7 @@ def check_even(times: Tensor, what: str, instead: str) -> None:
         )
 
 
-def _common(h: Tensor) -> float | None:
+def common_length(h: Tensor) -> float | None:
     """The value that all entries of ``h`` share to rounding, or ``None``."""
     low, high = float(h.min()), float(h.max())
     return high if high - low <= 1e-12 * abs(high) else None

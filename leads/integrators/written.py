@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from leads.errors import SettingsError
-from leads.integrators.fixed import check_times, wide_shape
+from leads.integrators.fixed import check_times, common_length, wide_shape
 from leads.integrators.tableaus import Tableau, tableau
 
 _ONCE: ContextVar[bool] = ContextVar("gradients are taken once", default=False)
@@ -40,6 +40,19 @@ def gradients_once() -> Iterator[None]:
 def taken_once() -> bool:
     """Whether :func:`gradients_once` was promised."""
     return _ONCE.get()
+
+
+def refuse_second() -> None:
+    """To be called by a written-out way back: raises where it is itself to be differentiated.
+
+    Raises:
+        SettingsError: gradients are asked for with ``create_graph``, against the promise.
+    """
+    if torch.is_grad_enabled():
+        raise SettingsError(
+            "Gradients of this rollout were promised to be taken once (gradients_once), and are asked for with a graph "
+            "of their own (create_graph). Roll out without the promise."
+        )
 
 
 class Passes(Protocol):
@@ -111,11 +124,7 @@ class _Written(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
-        if torch.is_grad_enabled():
-            raise SettingsError(
-                "Gradients of this rollout were promised to be taken once (gradients_once), and are asked for with a graph "
-                "of their own (create_graph). Roll out without the promise."
-            )
+        refuse_second()
         passes, rule, steps = ctx.passes, ctx.rule, iter(reversed(ctx.tape))
         passes.begin()
         g = gradient[-1]
@@ -151,8 +160,8 @@ def _lengths(x0: Tensor, times: Tensor, substeps: int) -> list[float | Tensor]:
     wide = wide_shape(x0, times)
     lengths: list[float | Tensor] = []
     for h in times.diff(dim=0) / substeps:
-        low, high = float(h.min()), float(h.max())
-        lengths.append(high if high - low <= 1e-12 * abs(high) else h.to(x0).reshape(wide))
+        same = common_length(h)
+        lengths.append(h.to(x0).reshape(wide) if same is None else same)
     return lengths
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -98,14 +98,23 @@ def save(data: Trajectories, path: str | Path) -> Path:
     """
     path = Path(path)
     _suffix(path)
+    return write_dataset(lambda: to_xarray(data), path)
+
+
+def write_dataset(make: Callable[[], xarray.Dataset], path: Path, encoding: Mapping[str, Any] | None = None) -> Path:
+    """Write what ``make`` gives as NetCDF (``.nc``) or else as Zarr, whole or not at all.
+
+    Raises:
+        FileError: it could not be made or written; what was there before is untouched.
+    """
     part = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.suffix == ".nc":
-            to_xarray(data).to_netcdf(part, engine="h5netcdf")
+            make().to_netcdf(part, engine="h5netcdf", encoding=encoding)
             os.replace(part, path)
         else:
-            to_xarray(data).to_zarr(part, mode="w", consolidated=False)
+            make().to_zarr(part, mode="w", consolidated=False, encoding=encoding)
             _replace_folder(part, path)
     except (OSError, ValueError) as error:
         raise FileError(f"Could not write {path}: {error}. What was there before is untouched.") from error

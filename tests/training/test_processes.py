@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from distributed_script import SETTINGS, model_and_data
 
 import leads
 from leads.errors import UnknownNameError
@@ -24,11 +25,6 @@ def torchrun(what: str, folder: Path) -> subprocess.CompletedProcess[str]:
 
 
 def alone(method: str) -> tuple[dict[str, torch.Tensor], list[dict[str, float]]]:
-    sys.path.insert(0, str(HERE))
-    try:
-        from distributed_script import SETTINGS, model_and_data
-    finally:
-        sys.path.remove(str(HERE))
     model, train, valid = model_and_data(method)
     result = leads.fit(model, train, valid, **SETTINGS)
     return model.state_dict(), result.history
@@ -55,11 +51,6 @@ def test_a_dead_process_ends_the_run_named_and_with_a_whole_checkpoint(tmp_path:
     assert done.returncode != 0
     assert "rank      : 1" in done.stderr
     assert "exitcode  : 3" in done.stderr
-    sys.path.insert(0, str(HERE))
-    try:
-        from distributed_script import SETTINGS, model_and_data
-    finally:
-        sys.path.remove(str(HERE))
     # The same run on one process goes on from the checkpoint to the numbers of an unbroken one.
     model, train, valid = model_and_data("coda")
     leads.fit(model, train, valid, run_dir=tmp_path / "dies", **SETTINGS)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +14,7 @@ from leads.errors import DataError, FileError, SettingsError, ShapeError
 from leads.ocean.data.opening import FILES
 from leads.ocean.data.quantities import QUANTITIES
 from leads.ocean.data.windows import Windows
-from leads.trajectories.files import _replace_folder
+from leads.trajectories.files import write_dataset
 from leads.version import __version__
 
 if TYPE_CHECKING:
@@ -213,20 +211,4 @@ def write_forecast(dataset: xarray.Dataset, path: str | Path) -> Path:
                 encoding[str(name)] |= {"zlib": True, "complevel": 4, "shuffle": True}
         elif variable.dtype.kind == "f":
             encoding[str(name)] = {"_FillValue": None}
-    part = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.suffix == ".nc":
-            dataset.to_netcdf(part, engine="h5netcdf", encoding=encoding)
-            os.replace(part, path)
-        else:
-            dataset.to_zarr(part, mode="w", consolidated=False, encoding=encoding)
-            _replace_folder(part, path)
-    except (OSError, ValueError) as error:
-        raise FileError(f"Could not write {path}: {error}. What was there before is untouched.") from error
-    finally:
-        if part.is_dir():
-            shutil.rmtree(part, ignore_errors=True)
-        elif part.exists():
-            part.unlink()
-    return path
+    return write_dataset(lambda: dataset, path, encoding)

@@ -88,20 +88,10 @@ class Windows:
         frames: slice | None = None,
     ) -> Windows:
         """Some environments, trajectories or frames, all axes kept; times count on from where they did."""
-        e = (
-            slice(None)
-            if environments is None
-            else environments
-            if isinstance(environments, slice)
-            else list(environments)
-        )
-        n = (
-            slice(None)
-            if trajectories is None
-            else trajectories
-            if isinstance(trajectories, slice)
-            else list(trajectories)
-        )
+        # Arrays take a tuple for an index of several axes.
+        rows = lambda which: which if isinstance(which, slice) else list(which)  # noqa: E731
+        e = slice(None) if environments is None else rows(environments)
+        n = slice(None) if trajectories is None else rows(trajectories)
         names = self.names[e] if isinstance(e, slice) else tuple(self.names[i] for i in e)
         return replace(
             self,
