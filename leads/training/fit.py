@@ -240,6 +240,10 @@ class _Run:
             losses = self.model.loss_per_environment(segments, contexts)
             return losses, losses.mean()
         part = self.processes.part(segments, self.model.loss)
+        if not len(part.rows):
+            # More processes than rows: this one has nothing to forecast, and adds a zero that has a gradient.
+            target = segments.target
+            return target.new_zeros(target.shape[0]), target.new_zeros(()).requires_grad_()
         losses = self.model.loss_per_environment(part.segments, part.contexts(contexts))
         everyone = losses.detach().new_zeros(segments.target.shape[0]).index_copy(0, part.rows, losses.detach())
         return everyone, (part.weights * losses).sum()

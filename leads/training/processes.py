@@ -82,10 +82,11 @@ class Processes:
         """This process' part of a step's segments; it may be empty where there are fewer rows than processes."""
         e, n = segments.target.shape[:2]
         device = segments.target.device
+        dealt = lambda count: torch.tensor(range(count)[self.rank :: self.size], dtype=torch.long, device=device)  # noqa: E731
         if self.split == "environments":
-            rows = torch.arange(self.rank, e, self.size, device=device)
+            rows = dealt(e)
             return Part(_rows(segments, rows), rows, segments.target.new_full((len(rows),), 1 / e))
-        columns = torch.arange(self.rank, n, self.size, device=device)
+        columns = dealt(n)
         own = _columns(segments, columns)
         rows = torch.arange(e, device=device)
         if loss == "mse":

@@ -12,7 +12,9 @@ from distributed_script import SETTINGS, model_and_data
 
 import leads
 from leads.errors import UnknownNameError
+from leads.training.fit import _Run
 from leads.training.processes import Processes
+from leads.training.settings import TrainerSettings
 from leads.trajectories.segments import windows
 
 HERE = Path(__file__).parent
@@ -109,6 +111,19 @@ def test_parts_sum_to_the_whole(split: str, loss: str) -> None:
         (p.weights * model.loss_per_environment(p.segments, p.contexts(contexts))).sum() for p in parts if len(p.rows)
     )
     torch.testing.assert_close(total, whole)
+
+
+@pytest.mark.parametrize(("split", "size"), [("environments", 3), ("trajectories", 4)])
+def test_a_process_without_a_row_adds_nothing(split: str, size: int) -> None:
+    data = leads.generate(leads.make("lotka_volterra")).train.select(environments=[0, 1], trajectories=[0, 1])
+    model = leads.build("coda", data, backbone_settings={"width": 8}, seed=0)
+    model.source.begin(data)
+    processes = Processes(Pretended(size - 1, size), split)  # type: ignore[arg-type]
+    processes.wait = lambda: None  # type: ignore[method-assign]
+    run = _Run(model, data, None, TrainerSettings(horizons=(0,)), None, None, processes)
+    losses, added = run._loss(run.episodes.draw(0), model.source.train_contexts(model, None, data))
+    assert losses.tolist() == [0.0, 0.0]
+    assert float(added.detach()) == 0.0
 
 
 def test_an_unknown_split_is_named() -> None:
